@@ -1,1 +1,153 @@
-//! Filled in below.
+//! The plan: everything that the compiler decided, as types and as text.
+//!
+//! A plan is a program for a small machine: one arena of memory per rank, kernels written in kernel IR, programs that launch kernels on
+//! places of the arena, and entries (`step`, `evaluate`, `predict`) that call programs. The compiler emits it, a runtime executes it,
+//! and neither sees the other. This crate uses no other crate of the workspace.
+//!
+//! Text: `print` writes it, `parse` reads it back, and `parse(print(p)) == p`.
+
+pub mod arena;
+pub mod kernel;
+pub mod program;
+pub mod scalar;
+
+use std::fmt;
+
+pub use arena::{Arena, Region, RegionData, RegionKind};
+pub use kernel::{Kernel, KernelData};
+pub use program::{Program, ProgramData};
+
+/// The element type of a stored tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Element {
+    /// 32-bit IEEE float. The CPU stores emulated bf16 values in it too, already rounded.
+    F32,
+    /// 32-bit signed integer: what `index(D)` values are.
+    I32,
+    /// One byte, 0 or 1.
+    Bool,
+}
+
+impl Element {
+    /// Size of one stored element in bytes.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Element::F32 | Element::I32 => 4,
+            Element::Bool => 1,
+        }
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Element::F32 => "f32",
+            Element::I32 => "i32",
+            Element::Bool => "bool",
+        })
+    }
+}
+
+/// A whole plan for one rank class: all ranks that share it run the same text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The model's name.
+    pub name: String,
+    /// Regions of the arena, with their offsets.
+    pub arena: Arena,
+    /// Numbers that change from step to step and that kernels read: rates, bias corrections.
+    pub scalars: Vec<scalar::Definition>,
+    /// What the data source must fill before a step.
+    pub inputs: Vec<Input>,
+    /// Trained tensors, where they rest, and how they start.
+    pub weights: Vec<Weight>,
+    /// Numbers that the executor reads after a step: `loss`, `grad_norm`, metrics.
+    pub readouts: Vec<Readout>,
+    /// Kernels, each different one once.
+    pub kernels: cranelift_entity::PrimaryMap<Kernel, KernelData>,
+    /// Programs, each different one once.
+    pub programs: cranelift_entity::PrimaryMap<Program, ProgramData>,
+    /// What can be run: `step`, `evaluate`, `predict`.
+    pub entries: Vec<program::Entry>,
+}
+
+/// A named dim with its size, as it stands in stored tensors.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DimSize {
+    /// The user's name of the dim.
+    pub name: String,
+    /// Number of elements along it on this rank.
+    pub size: u64,
+}
+
+/// A model input: `element[dims]`, dense in row-major order, the batch dim first and whole (all microbatches of a step).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// The input's name in the model's signature, which is the field's name in the data source.
+    pub name: String,
+    /// How it is stored.
+    pub element: Element,
+    /// For `index(D)` inputs: values are in `0..bound`.
+    pub bound: Option<u64>,
+    /// Its dims in memory order.
+    pub dims: Vec<DimSize>,
+    /// Where the executor writes it (offset 0 of this region).
+    pub region: Region,
+}
+
+/// A trained tensor, or one per iteration of a `repeat`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weight {
+    /// Stable path; `[*]` stands where the iteration's number goes: `Gpt.Block[*].Attention.query`.
+    pub path: String,
+    /// How many iterations have their own copy; 1 outside a `repeat`.
+    pub count: u64,
+    /// Its dims in memory order (dense, row-major).
+    pub dims: Vec<DimSize>,
+    /// Region that holds the values of record.
+    pub region: Region,
+    /// Byte offset of the first copy in that region.
+    pub offset: u64,
+    /// Bytes from one copy to the next.
+    pub stride: u64,
+    /// How it starts.
+    pub init: Init,
+    /// Gradient of the same layout: region and byte offset; none for frozen weights.
+    pub gradient: Option<(Region, u64)>,
+}
+
+impl Weight {
+    /// Number of elements of one copy.
+    pub fn elements(&self) -> u64 {
+        self.dims.iter().map(|dim| dim.size).product()
+    }
+
+    /// The stable name of copy `index`: `Gpt.Block[3].Attention.query`.
+    pub fn name(&self, index: u64) -> String {
+        self.path.replacen("[*]", &format!("[{index}]"), 1)
+    }
+}
+
+/// How a weight starts. Random ones are keyed by the run's seed, the weight's stable name and the global element index.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Every element the same.
+    Constant(f32),
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f32),
+    /// Uniform in `-bound..bound`.
+    Uniform(f32),
+}
+
+/// A scalar that the executor reads from the arena after an entry ran.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Readout {
+    /// `loss`, `grad_norm`, or a metric's name.
+    pub name: String,
+    /// Which region, and where in it (bytes), an f32 stands.
+    pub region: Region,
+    /// Byte offset.
+    pub offset: u64,
+    /// The f32 there is divided by the f32 at this offset of the same region (a sum and its count); none: as it is.
+    pub count: Option<u64>,
+}

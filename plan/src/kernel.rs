@@ -1,0 +1,340 @@
+//! Kernel IR: one scalar-expression language, four skeletons.
+//!
+//! A kernel has dims (its iteration space, each with a role), operands (views of memory: a stride per dim) and a skeleton that says what is
+//! done. It is shape-specialised and address-free: equal kernels are merged whatever tensors they work on. Devices lower it at load.
+//!
+//! Element address of operand `o` at a point of the iteration space: `place + element_bytes * (sum over dims of index * o.strides[dim])`.
+
+use crate::Element;
+use cranelift_entity::{PrimaryMap, entity_impl};
+
+/// A kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Kernel(u32);
+entity_impl!(Kernel, "k");
+
+/// An operand of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(u32);
+entity_impl!(Slot, "slot");
+
+/// A dim of a kernel's iteration space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Axis(u32);
+entity_impl!(Axis, "axis");
+
+/// A value of a kernel's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Node(u32);
+entity_impl!(Node, "v");
+
+/// One kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelData {
+    /// A short name for people, made from what it does: `norm`, `gelu_grad`, `query`. Not part of its identity.
+    pub name: String,
+    /// The iteration space.
+    pub dims: PrimaryMap<Axis, KernelDim>,
+    /// Memory that it reads and writes. No two operands overlap, except that a read and a write of equal strides may be the same place.
+    pub operands: PrimaryMap<Slot, Operand>,
+    /// What it does.
+    pub skeleton: Skeleton,
+}
+
+/// A dim of the iteration space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelDim {
+    /// The user's name, or several joined with `*` where dims were merged.
+    pub name: String,
+    /// Number of points along it.
+    pub size: u64,
+    /// What it is to the skeleton.
+    pub role: Role,
+}
+
+/// What a dim is to its skeleton.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `rows`: parallel rows, outermost first. `segmented`: the tokens that are added up.
+    Row,
+    /// `rows`: inside one row, at most one such dim; row reductions go over it. `segmented`: elements of one segment.
+    Lane,
+    /// `contract`: in a, b and c. `attention`: batch and key-value heads.
+    Batch,
+    /// `contract`: in a and c. `attention`: query heads that share keys and values.
+    M,
+    /// `contract`: in b and c.
+    N,
+    /// `contract`: in a and b, summed.
+    K,
+    /// `attention`: query positions.
+    Query,
+    /// `attention`: key positions.
+    Key,
+    /// `attention`: contracted between queries and keys.
+    Feature,
+    /// `attention`: the dims of a value.
+    Value,
+    /// `segmented`: which segment; the index operand's values range over it.
+    Segment,
+}
+
+/// A view of memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operand {
+    /// Unique in its kernel.
+    pub name: String,
+    /// How it is stored.
+    pub element: Element,
+    /// What the kernel does with it.
+    pub access: Access,
+    /// Elements per step along each dim of the kernel, in the order of `KernelData::dims`; 0 where the operand lacks the dim.
+    pub strides: Vec<i64>,
+    /// Elements from the operand's place on that the kernel may touch: the verifier bounds every access by it.
+    pub extent: u64,
+}
+
+/// What a kernel does with an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Only reads.
+    Read,
+    /// Only writes; every element of it.
+    Write,
+    /// Writes, or adds to what is there: the launch says which.
+    Accumulate,
+    /// Memory for partial results, undefined before and after.
+    Scratch,
+}
+
+/// What a kernel does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Skeleton {
+    /// Independent rows with reductions inside them, and folds over rows.
+    Rows(Rows),
+    /// `c[batch, m, n] (+)= alpha * sum over k of a[batch, m, k] * b[batch, k, n]`; operands in the order a, b, c; c is `Accumulate`.
+    Contract {
+        /// Constant factor.
+        alpha: f32,
+    },
+    /// Softmax attention; operands q, k, v, out, lse (one f32 per query row and head: log of the sum of exponentials of scaled scores).
+    Attention(Attention),
+    /// Its gradient; operands q, k, v, out, lse, dout (read), dq, dk, dv (written), scratch (one row per query: the dot of out and dout).
+    AttentionGrad(Attention),
+    /// `out[segment, lane] (+)= sum over rows with index[row] == segment of value[row, lane]`; operands index (i32), value, out (`Accumulate`).
+    /// Rows are added in order.
+    Segmented,
+}
+
+/// The shape of attention's mask and scale.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attention {
+    /// Factor on scores: `1 / sqrt(feature)` unless the user says otherwise.
+    pub scale: f32,
+    /// Key j is visible from query i only if `j <= i`.
+    pub causal: bool,
+    /// Key j is visible from query i only if `i - j < window`.
+    pub window: Option<u64>,
+}
+
+/// A `rows` kernel: for each row (a point of the `Row` dims) the lanes' values are computed node by node.
+///
+/// A node is *uniform* (constants, scalars), *row-level* (one value per row) or *lane-level* (one value per lane), see [`Rows::level`].
+/// Row reductions use 16 virtual lanes: element `i` goes to accumulator `i % 16` in order, then accumulators are combined pairwise
+/// (`0+8, 1+9, …`, then `0+4, …`, `0+2, …`, `0+1`), so that results do not depend on threads or vector width.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rows {
+    /// The values, each after its arguments.
+    pub nodes: PrimaryMap<Node, NodeData>,
+    /// What is written, in order.
+    pub effects: Vec<Effect>,
+    /// How many of the last `Row` dims the `Fold` effects sum over; 0 if there is no fold.
+    pub folded: u32,
+    /// Into how many blocks the work is cut. With folds over *all* row dims, each block of consecutive rows folds by itself and the blocks'
+    /// results are then combined in order (through the `Scratch` operand of the fold: `blocks * lanes` f32); with fewer folded dims, blocks
+    /// are cut between points of the remaining row dims and each result is complete in one block. Threads only take blocks.
+    pub blocks: u32,
+}
+
+/// A value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NodeData {
+    /// An f32 constant (uniform).
+    Const(f32),
+    /// An i32 constant (uniform).
+    Integer(i32),
+    /// A scalar of the step: index into `Plan::scalars` by name (uniform, f32).
+    Scalar(String),
+    /// An element of an operand. Lane-level if its lane stride is not 0 or an index is lane-level, else row-level.
+    Load {
+        /// Which operand.
+        slot: Slot,
+        /// Adds `index * stride` elements, with an i32 node in `0..size`: a lookup.
+        gather: Option<Gather>,
+        /// Reads at `index + by` along a dim instead of at the current index.
+        moved: Option<Move>,
+    },
+    /// The position along a dim (i32): `index(Seq)`; `micro` is added per microbatch, so that the index along the batch dim is global.
+    Position {
+        /// Which dim.
+        dim: Axis,
+        /// Added per microbatch.
+        micro: u64,
+    },
+    /// An elementwise function.
+    Map {
+        /// Which.
+        op: Map,
+        /// Its arguments.
+        args: Vec<Node>,
+    },
+    /// A reduction over the lanes (row-level). A row-level argument counts once per lane for `Sum`.
+    Reduce {
+        /// Which.
+        op: Reduce,
+        /// What is reduced.
+        arg: Node,
+    },
+    /// Running sum over lanes, this lane included (lane-level).
+    Scan {
+        /// What is summed.
+        arg: Node,
+    },
+    /// A random number, uniform in 0..1 (24 bits): Philox4x32-10, key = (seed, site), counter = (element index low, high, step,
+    /// iteration), where element index = sum of index * strides + micro * micro_stride; the first of the four words is taken.
+    Random {
+        /// Hash of the site's path.
+        site: u64,
+        /// Elements per step along each dim of the kernel: the *global* element index.
+        strides: Vec<u64>,
+        /// Elements per microbatch.
+        micro: u64,
+    },
+}
+
+/// An indirect access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gather {
+    /// An i32 node.
+    pub index: Node,
+    /// Elements per unit of it.
+    pub stride: i64,
+    /// It is in `0..size`.
+    pub size: u64,
+}
+
+/// An access beside the current index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// Along which dim.
+    pub dim: Axis,
+    /// How far.
+    pub by: i64,
+    /// Beyond the end: wraps around, or reads as 0.
+    pub wrap: bool,
+}
+
+/// What a `rows` kernel writes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Writes a value at the current point (an `Accumulate` operand may be added to). A row-level value is written once per row if the
+    /// operand's lane stride is 0, else to every lane.
+    Store {
+        /// Where.
+        slot: Slot,
+        /// What.
+        value: Node,
+    },
+    /// Sums (or takes the maximum) over the folded row dims: one result per remaining row point and lane; if the value is row-level, one
+    /// per remaining row point (its lane stride is 0).
+    Fold {
+        /// Where: an `Accumulate` operand with stride 0 along folded dims.
+        slot: Slot,
+        /// Partial results, `Access::Scratch`, if all row dims are folded.
+        partials: Option<Slot>,
+        /// How.
+        op: Reduce,
+        /// What.
+        value: Node,
+    },
+}
+
+/// Elementwise functions. Arithmetic is f32 (i32 where both arguments are integers); comparisons and logic give bool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Map {
+    /// Sum.
+    Add,
+    /// Difference.
+    Sub,
+    /// Product.
+    Mul,
+    /// Quotient (i32: towards zero).
+    Div,
+    /// Remainder of i32, sign of the divisor.
+    Rem,
+    /// Power, for f32: exp(b * log(a)), exact for small integer constants b.
+    Pow,
+    /// Smaller one.
+    Min,
+    /// Larger one.
+    Max,
+    /// Negation.
+    Neg,
+    /// Absolute value.
+    Abs,
+    /// -1, 0 or 1.
+    Sign,
+    /// Largest integer not above.
+    Floor,
+    /// Exponential.
+    Exp,
+    /// Natural logarithm.
+    Log,
+    /// Sine.
+    Sin,
+    /// Cosine.
+    Cos,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// Error function.
+    Erf,
+    /// Square root.
+    Sqrt,
+    /// 1 / square root, correctly computed as a division.
+    Rsqrt,
+    /// `a < b`.
+    Lt,
+    /// `a <= b`.
+    Le,
+    /// `a == b`.
+    Eq,
+    /// `a != b`.
+    Ne,
+    /// Both.
+    And,
+    /// Either.
+    Or,
+    /// Not.
+    Not,
+    /// `where(condition, a, b)`.
+    Where,
+    /// i32 or bool to f32.
+    Real,
+    /// f32 to i32, towards zero.
+    Int,
+    /// Rounds an f32 to the nearest bf16, ties to even.
+    RoundBf16,
+}
+
+/// Associative reductions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reduce {
+    /// Sum.
+    Sum,
+    /// Maximum.
+    Max,
+    /// Minimum.
+    Min,
+    /// Position of the first maximum (i32; only over lanes).
+    Argmax,
+}

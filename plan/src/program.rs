@@ -1,0 +1,144 @@
+//! Programs, launches, calls and entries: what runs, in which order, on which bytes.
+//!
+//! A program is address-free: its launches name (parameter, byte offset); a call binds parameters to places of the arena, as affine
+//! functions of the enclosing loops' indices. So all layers and all microbatches share one program.
+
+use crate::arena::Region;
+use crate::kernel::Kernel;
+use cranelift_entity::entity_impl;
+
+/// A program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Program(u32);
+entity_impl!(Program, "program");
+
+/// A straight list of launches over parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProgramData {
+    /// `Block.forward`, `Block.backward`, `update.adamw`.
+    pub name: String,
+    /// What a call must bind.
+    pub params: Vec<Param>,
+    /// In order; each starts when the one before it has ended.
+    pub launches: Vec<Launch>,
+}
+
+/// A parameter of a program: so many bytes of the arena, 64-byte aligned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// Unique in its program: `x`, `weights`, `stash`, `scratch`.
+    pub name: String,
+    /// Bytes that the program may touch from the bound place on.
+    pub bytes: u64,
+    /// Whether the program writes it.
+    pub written: bool,
+}
+
+/// One kernel at work.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// Which kernel.
+    pub kernel: Kernel,
+    /// One place for every operand of the kernel, in its order.
+    pub places: Vec<Place>,
+    /// For the kernel's accumulating operands (`Access::Accumulate`): written or added to.
+    pub accumulate: Accumulate,
+}
+
+/// Whether an accumulating operand is written or added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accumulate {
+    /// Overwrites what was there.
+    Write,
+    /// Adds to what is there.
+    Add,
+    /// As the call's `accumulate` flag says: the step's first contribution to a gradient writes, later ones add.
+    ByCall,
+}
+
+/// Where an operand stands: a parameter of the program and a byte offset in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Index into the program's parameters.
+    pub param: u32,
+    /// Byte offset from where the parameter is bound.
+    pub offset: u64,
+}
+
+/// Something that can be run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// `step`, `evaluate` or `predict`.
+    pub name: String,
+    /// In order.
+    pub body: Vec<Item>,
+}
+
+/// A piece of a timeline.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// Runs the body for each value of an index.
+    Loop {
+        /// Which index.
+        index: Index,
+        /// First value.
+        start: u64,
+        /// One past the last value.
+        end: u64,
+        /// Runs from `end - 1` down to `start`.
+        reverse: bool,
+        /// In order, once per value.
+        body: Vec<Item>,
+    },
+    /// Runs a program.
+    Call(Call),
+    /// The control word: stop, save, skip. If a number among the readouts `loss` and `grad_norm` is not finite, the rest of the entry is
+    /// skipped (the weights stay as they are).
+    Control,
+}
+
+/// The indices that loops of a timeline count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Index {
+    /// Microbatch of the step.
+    Micro,
+    /// Call number within a run of equal calls; `repeat` iterations.
+    Layer,
+}
+
+/// A program with its parameters bound.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// Which program.
+    pub program: Program,
+    /// One address for every parameter of the program, in its order.
+    pub bindings: Vec<Address>,
+    /// What `Accumulate::ByCall` means in this call.
+    pub accumulate: CallAccumulate,
+    /// The iteration number that random sites see: `first + step * layer`.
+    pub iteration: (u64, i64),
+}
+
+/// When a call's `ByCall` launches add instead of write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallAccumulate {
+    /// Always write.
+    Write,
+    /// Always add.
+    Add,
+    /// Write in microbatch 0, add in later ones.
+    AfterFirstMicro,
+}
+
+/// A place of the arena: `region + offset + micro * micro_stride + layer * layer_stride`, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Which region.
+    pub region: Region,
+    /// Constant byte offset in it.
+    pub offset: u64,
+    /// Bytes per microbatch.
+    pub micro: i64,
+    /// Bytes per step of the innermost `layer` loop.
+    pub layer: i64,
+}
