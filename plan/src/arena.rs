@@ -5,7 +5,7 @@
 use cranelift_entity::{PrimaryMap, entity_impl};
 
 /// A region of the arena.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Region(u32);
 entity_impl!(Region, "region");
 

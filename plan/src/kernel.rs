@@ -9,22 +9,22 @@ use crate::Element;
 use cranelift_entity::{PrimaryMap, entity_impl};
 
 /// A kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Kernel(u32);
 entity_impl!(Kernel, "k");
 
 /// An operand of a kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(u32);
 entity_impl!(Slot, "slot");
 
 /// A dim of a kernel's iteration space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Axis(u32);
 entity_impl!(Axis, "axis");
 
 /// A value of a kernel's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Node(u32);
 entity_impl!(Node, "v");
 

@@ -8,7 +8,7 @@ use crate::kernel::Kernel;
 use cranelift_entity::entity_impl;
 
 /// A program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Program(u32);
 entity_impl!(Program, "program");
 
