@@ -63,6 +63,8 @@ pub struct Plan {
     pub weights: Vec<Weight>,
     /// Numbers that the executor reads after a step: `loss`, `grad_norm`, metrics.
     pub readouts: Vec<Readout>,
+    /// Tensors that the caller reads after an entry ran: what the model returns, filled by `predict`.
+    pub outputs: Vec<Output>,
     /// Kernels, each different one once.
     pub kernels: cranelift_entity::PrimaryMap<Kernel, KernelData>,
     /// Programs, each different one once.
@@ -137,6 +139,21 @@ pub enum Init {
     Normal(f32),
     /// Uniform in `-bound..bound`.
     Uniform(f32),
+}
+
+/// A tensor that the caller reads after an entry ran, dense in row-major order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// `result`.
+    pub name: String,
+    /// How it is stored.
+    pub element: Element,
+    /// Its dims in memory order, as the entry that fills it leaves it (`predict`: a batch of 1).
+    pub dims: Vec<DimSize>,
+    /// Where it stands.
+    pub region: Region,
+    /// Byte offset.
+    pub offset: u64,
 }
 
 /// A scalar that the executor reads from the arena after an entry ran.

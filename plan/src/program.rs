@@ -52,7 +52,7 @@ pub enum Accumulate {
     Write,
     /// Adds to what is there.
     Add,
-    /// As the call's `accumulate` flag says: the step's first contribution to a gradient writes, later ones add.
+    /// As the call's binding of that parameter says: the step's first contribution to a gradient writes, later ones add.
     ByCall,
 }
 
@@ -113,16 +113,15 @@ pub struct Call {
     pub program: Program,
     /// One address for every parameter of the program, in its order.
     pub bindings: Vec<Address>,
-    /// What `Accumulate::ByCall` means in this call.
-    pub accumulate: CallAccumulate,
     /// The iteration number that random sites see: `first + step * layer`.
     pub iteration: (u64, i64),
 }
 
-/// When a call's `ByCall` launches add instead of write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// When `ByCall` launches add to the bound parameter instead of writing it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CallAccumulate {
     /// Always write.
+    #[default]
     Write,
     /// Always add.
     Add,
@@ -141,4 +140,6 @@ pub struct Address {
     pub micro: i64,
     /// Bytes per step of the innermost `layer` loop.
     pub layer: i64,
+    /// What `Accumulate::ByCall` means for operands that stand in this parameter.
+    pub accumulate: CallAccumulate,
 }
