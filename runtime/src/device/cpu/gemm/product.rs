@@ -1,0 +1,138 @@
+//! A product as a kernel: batched, over dims that do not merge, cut into panels for the pool.
+//!
+//! Requires: what `super::gemm` requires, of every call that the product consists of. Ensures: each element of c is computed in one cell and
+//! in one order, so its bits do not depend on the number of threads.
+
+use super::{Size, View, ViewMut, gemm};
+use crate::pool::Pool;
+
+/// A loop around the library calls: elements per step in a, b and c (0 where an operand lacks the dim).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outer {
+    /// Number of steps.
+    pub size: usize,
+    /// Elements per step in a, b and c.
+    pub strides: [isize; 3],
+}
+
+/// `c (+)= alpha * a * b` for every point of the outer loops, summed over the inner ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Product {
+    /// One library call.
+    pub size: Size,
+    /// Row and column strides of a, b and c.
+    pub strides: [(isize, isize); 3],
+    /// Independent products.
+    pub outer: Vec<Outer>,
+    /// Products that add up in the same c (their stride in c is 0).
+    pub inner: Vec<Outer>,
+    /// Constant factor.
+    pub alpha: f32,
+}
+
+/// Pointers that cells share: they write disjoint panels.
+#[derive(Clone, Copy)]
+struct Operands {
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+}
+
+// SAFETY: the cells write disjoint parts of c and nobody writes a and b.
+unsafe impl Sync for Operands {}
+
+impl Operands {
+    /// The whole struct, so that a closure captures it and not its fields, which are not `Sync`.
+    fn at(&self, by: [isize; 3]) -> Operands {
+        // SAFETY: the offsets are sums of indices times strides of the product, inside its operands.
+        unsafe { Operands { a: self.a.offset(by[0]), b: self.b.offset(by[1]), c: self.c.offset(by[2]) } }
+    }
+}
+
+/// The smallest panel, and what panels are multiples of: 16 elements are one vector of the widest kind.
+const GRAIN: usize = 16;
+
+/// How the result is cut: into so many panels along its rows or its columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    pub(super) panels: usize,
+    pub(super) rows: bool,
+}
+
+impl Product {
+    /// Runs on the pool.
+    ///
+    /// # Safety
+    /// As for `super::gemm`, for every call that the product consists of; different outer points write different elements.
+    pub unsafe fn run(&self, pool: &Pool, c: *mut f32, accumulate: bool, a: *const f32, b: *const f32) {
+        // SAFETY: as the caller promises.
+        unsafe { self.run_cut(pool, self.cut(pool.threads()), Operands { a, b, c }, accumulate) }
+    }
+
+    /// # Safety
+    /// As for [`Product::run`].
+    unsafe fn run_cut(&self, pool: &Pool, cut: Cut, operands: Operands, accumulate: bool) {
+        let points: usize = self.outer.iter().map(|outer| outer.size).product();
+        pool.run(points * cut.panels, &|cell, _| {
+            let here = operands.at(offsets(&self.outer, cell / cut.panels));
+            // SAFETY: as the caller promises; panels of one point are disjoint in c.
+            unsafe { self.panel(here, cut, cell % cut.panels, accumulate) };
+        });
+    }
+
+    /// Enough panels to keep the threads equally busy. Columns are cut first: each call packs its own part of b then, rather than all of it.
+    pub(super) fn cut(&self, threads: usize) -> Cut {
+        let points: usize = self.outer.iter().map(|outer| outer.size).product();
+        let Size { m, n, .. } = self.size;
+        let across = |extent: usize, panels: usize| extent / panels >= 4 * GRAIN;
+        let wanted = (1..=threads).find(|panels| (points * panels).is_multiple_of(threads) || points * panels >= 4 * threads).unwrap_or(threads);
+        if self.inner.is_empty() && self.size.m * self.size.n * self.size.k < 32 * 32 * 32 {
+            return Cut { panels: 1, rows: false };
+        }
+        if across(n, wanted) && n >= m / 8 {
+            Cut { panels: wanted, rows: false }
+        } else if across(m, wanted) {
+            Cut { panels: wanted, rows: true }
+        } else {
+            Cut { panels: (m.max(n) / GRAIN).clamp(1, wanted), rows: m > n }
+        }
+    }
+
+    /// One panel of one point: a library call per point of the inner loops, the first of which may overwrite.
+    unsafe fn panel(&self, here: Operands, cut: Cut, panel: usize, accumulate: bool) {
+        let [(ar, ac), (br, bc), (cr, cc)] = self.strides;
+        let extent = if cut.rows { self.size.m } else { self.size.n };
+        let border = |panel: usize| if panel == cut.panels { extent } else { extent * panel / cut.panels / GRAIN * GRAIN };
+        let (start, end) = (border(panel), border(panel + 1));
+        let first = start as isize;
+        let (size, here) = if cut.rows {
+            (Size { m: end - start, ..self.size }, here.at([first * ar, 0, first * cr]))
+        } else {
+            (Size { n: end - start, ..self.size }, here.at([0, first * bc, first * cc]))
+        };
+        let steps: usize = self.inner.iter().map(|inner| inner.size).product();
+        // With nothing to add up the result is zero, not undefined.
+        let size = if steps == 0 { Size { k: 0, ..size } } else { size };
+        for step in 0..steps.max(1) {
+            let now = here.at(if steps == 0 { [0; 3] } else { offsets(&self.inner, step) });
+            let c = ViewMut { data: now.c, rows: cr, columns: cc };
+            let (a, b) = (View { data: now.a, rows: ar, columns: ac }, View { data: now.b, rows: br, columns: bc });
+            // SAFETY: as the caller promises.
+            unsafe { gemm(size, c, accumulate || step > 0, self.alpha, a, b) };
+        }
+    }
+}
+
+/// Offsets in a, b and c of a point of loops, the last loop running fastest.
+fn offsets(loops: &[Outer], point: usize) -> [isize; 3] {
+    let mut rest = point;
+    let mut sum = [0; 3];
+    for outer in loops.iter().rev() {
+        let index = (rest % outer.size) as isize;
+        rest /= outer.size;
+        for (sum, stride) in sum.iter_mut().zip(outer.strides) {
+            *sum += index * stride;
+        }
+    }
+    sum
+}
