@@ -5,8 +5,11 @@
 //!
 //! Element address of operand `o` at a point of the iteration space: `place + element_bytes * (sum over dims of index * o.strides[dim])`.
 
+pub mod level;
+
 use crate::Element;
 use cranelift_entity::{PrimaryMap, entity_impl};
+pub use level::Level;
 
 /// A kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,7 +142,7 @@ pub struct Attention {
 
 /// A `rows` kernel: for each row (a point of the `Row` dims) the lanes' values are computed node by node.
 ///
-/// A node is *uniform* (constants, scalars), *row-level* (one value per row) or *lane-level* (one value per lane), see [`Rows::level`].
+/// A node is *uniform* (constants, scalars), *row-level* (one value per row) or *lane-level* (one value per lane), see [`Rows::levels`].
 /// Row reductions use 16 virtual lanes: element `i` goes to accumulator `i % 16` in order, then accumulators are combined pairwise
 /// (`0+8, 1+9, …`, then `0+4, …`, `0+2, …`, `0+1`), so that results do not depend on threads or vector width.
 #[derive(Clone, Debug, PartialEq)]
