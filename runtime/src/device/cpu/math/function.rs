@@ -1,7 +1,8 @@
 //! The functions of one element, without branches, so that a loop over them becomes vector code on every instruction set.
 //!
 //! Requires: nothing. Ensures: the bounds that the module above states. Every product that meets a sum is a fused multiply-add written out,
-//! because the bits must not depend on what a compiler contracts. The polynomials are minimax fits of our own over the named intervals,
+//! because the bits must not depend on what a compiler contracts;
+//! integer sums wrap, because a check for overflow is a branch. The polynomials are minimax fits of our own over the named intervals,
 //! their coefficients rounded to f32 one after the other.
 
 use std::f32::consts::LOG2_E;
@@ -42,7 +43,7 @@ fn polynomial64<const N: usize>(x: f64, coefficients: [f64; N]) -> f64 {
 /// 2 to the n for -126 ≤ n ≤ 127.
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
-    f32::from_bits(((n + 127) << 23) as u32)
+    f32::from_bits((n.wrapping_add(127) << 23) as u32)
 }
 
 /// e^x = 2^n · e^r with |r| ≤ ln 2 / 2.
@@ -171,7 +172,7 @@ fn log2_wide(x: f32) -> f64 {
     let z = s * s;
     let series = polynomial64(z, [1.0, 1.0 / 3.0, 1.0 / 5.0, 1.0 / 7.0, 1.0 / 9.0, 1.0 / 11.0, 1.0 / 13.0, 1.0 / 15.0]);
     // The exponent is below 2¹¹, so the trick with the rounding constant converts it exactly.
-    let e = f64::from_bits((exponent + ROUND64.to_bits() as i64) as u64) - ROUND64;
+    let e = f64::from_bits(exponent.wrapping_add(ROUND64.to_bits() as i64) as u64) - ROUND64;
     (s * series).mul_add(2.0 * std::f64::consts::LOG2_E, e)
 }
 
@@ -196,7 +197,7 @@ fn exp2_wide(x: f64) -> f64 {
             1.015_030_111_161_162e-7,
         ],
     );
-    value * f64::from_bits(((n + 1023) << 52) as u64)
+    value * f64::from_bits((n.wrapping_add(1023) << 52) as u64)
 }
 
 /// x^y through f64 logarithm and exponential; negative bases with integer exponents as in IEEE 754.
