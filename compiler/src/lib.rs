@@ -1,1 +1,6 @@
-//! Filled in below.
+//! The compiler: spec text's syntax tree → plan. Pure: no files, clock, threads, environment, printing.
+
+pub mod fuse;
+pub mod graph;
+pub mod model;
+pub mod op;

@@ -1,0 +1,160 @@
+//! `Op`: the primitives, as a two-level enum so that each table over them is a small exhaustive match per family.
+//!
+//! In every description, *result* is the instruction's result type, given with the instruction; broadcasting is by dim name.
+//! Softmax, log-softmax, cross-entropy, one-hot, rotary, top-k and norms are not here: they are expansions into these.
+
+use super::{Dim, Map, Reduce};
+
+/// A primitive.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// A real constant; no arguments. Dims of the result: none.
+    Const(f64),
+    /// An integer constant; no arguments, no dims.
+    Integer(i64),
+    /// A scalar of the step by name (`rate`); no arguments, no dims. Only in update programs.
+    Scalar(String),
+    /// Elementwise: each argument's dims are a subset of the result's.
+    Map(Map),
+    /// Over some dims of the argument; the result has the others. `Argmax` is over exactly one dim and gives `Index` of it.
+    Reduce(Reduce, Vec<Dim>),
+    /// Sum of products of two arguments over dims that both have; dims that both have and which are not summed are batch dims.
+    Contract(Vec<Dim>),
+    /// Positions and lookups.
+    Index(Index),
+    /// Same elements, other dims or places.
+    Shape(Shape),
+    /// Random numbers.
+    Random(Random),
+    /// Softmax attention: arguments q, k, v; results out and lse. See [`Attention`].
+    Attention(Attention),
+    /// Its gradient: arguments q, k, v, out, lse, cotangent of out; results are cotangents of q, k, v.
+    AttentionGrad(Attention),
+    /// The identity, at the places where precision and placement are decided: results of layers, carried values.
+    Anchor,
+    /// The identity; no gradient passes.
+    Stop,
+}
+
+/// Positions and lookups.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Index {
+    /// No arguments; result `[dim]`, integer: 0, 1, 2, … Global along the batch dim, whatever the microbatch.
+    Position(Dim),
+    /// Arguments table, index. Result: the table's dims without `over`, and the index's dims (dims in both are matched).
+    Gather {
+        /// The dim of the table that the index ranges over.
+        over: Dim,
+    },
+    /// Arguments index, value. `result[into = index, …] = sum of value`: dims of the index that the result lacks are summed, others matched.
+    Scatter {
+        /// The dim of the result that the index ranges over.
+        into: Dim,
+    },
+    /// Running sum over a dim, this element included.
+    Cumsum(Dim),
+    /// Running sum from the end, this element included (the gradient of `Cumsum`).
+    CumsumReverse(Dim),
+}
+
+/// Same elements, other dims or places. One argument, but for `Concat`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    /// A dim gets another name of equal size.
+    Rename {
+        /// Before.
+        from: Dim,
+        /// After.
+        to: Dim,
+    },
+    /// One dim into several, row-major (the first is outermost); sizes multiply to the whole.
+    Split {
+        /// Before.
+        from: Dim,
+        /// After.
+        into: Vec<Dim>,
+    },
+    /// Several dims into one, row-major.
+    Merge {
+        /// Before.
+        from: Vec<Dim>,
+        /// After.
+        into: Dim,
+    },
+    /// Elements `start .. start + size(into)` along a dim.
+    Slice {
+        /// Before.
+        from: Dim,
+        /// First element.
+        start: u64,
+        /// After.
+        into: Dim,
+    },
+    /// Zeros around: element `i` of `from` goes to `start + i` of `into` (the gradient of `Slice`).
+    Pad {
+        /// Before.
+        from: Dim,
+        /// Where its first element goes.
+        start: u64,
+        /// After.
+        into: Dim,
+    },
+    /// One element along a dim, which the result lacks.
+    Take {
+        /// Before.
+        from: Dim,
+        /// Which element.
+        at: u64,
+    },
+    /// The arguments one after the other: argument `i` has dim `from[i]` where the result has `into`.
+    Concat {
+        /// One per argument.
+        from: Vec<Dim>,
+        /// Of the result.
+        into: Dim,
+    },
+    /// `result[i] = argument[i - by]`, 0 where that is outside.
+    Shift {
+        /// Along which dim.
+        dim: Dim,
+        /// How far.
+        by: i64,
+    },
+    /// `result[i] = argument[(i + by) mod size]`.
+    Roll {
+        /// Along which dim.
+        dim: Dim,
+        /// How far; `0 <= by < size`.
+        by: u64,
+    },
+    /// Repeats the argument along the dims that only the result has.
+    Expand,
+}
+
+/// Random numbers: no arguments, any dims; keyed by seed and site, counted by step, iteration and global element index.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Random {
+    /// Uniform in 0..1.
+    Uniform {
+        /// Path of the site without iteration numbers; unique in the model: `Gpt.Block.Feed.dropout0`.
+        site: String,
+    },
+}
+
+/// Attention over named dims. Dims of q that k and v lack share them (grouped queries). `key` is always another dim than `query`: self-attention
+/// renames. Result out: the dims of q without `feature`, and the dims of v without `key`. Result lse: the dims of q without `feature`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attention {
+    /// Query positions.
+    pub query: Dim,
+    /// Key positions.
+    pub key: Dim,
+    /// Contracted between q and k.
+    pub feature: Dim,
+    /// Factor on scores.
+    pub scale: f64,
+    /// Key j is visible from query i only if `j <= i`.
+    pub causal: bool,
+    /// Key j is visible from query i only if `i - j < window`.
+    pub window: Option<u64>,
+}
