@@ -5,5 +5,8 @@
 // Machine code, threads and memory maps live here; each unsafe block says why it is sound.
 #![allow(unsafe_code)]
 
+pub mod data;
 pub mod device;
+pub mod error;
 pub mod pool;
+pub mod state;

@@ -1,0 +1,132 @@
+//! Initial weights: each element is a pure function of the run's seed, the weight's stable name and the element's global index, so any
+//! sharding, thread count or order gives the same weights.
+
+use super::philox::{Key, normal, uniform};
+
+/// How the elements of a weight start.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// All 0.
+    Zeros,
+    /// All 1.
+    Ones,
+    /// All the same.
+    Constant(f64),
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f64),
+    /// Normal with mean 0 and this standard deviation before values beyond two deviations are drawn again.
+    Truncated(f64),
+    /// Uniform from minus to plus this bound.
+    Uniform(f64),
+    /// Uniform with bound 1/√(fan-in): the default of a weight with an arrow.
+    FanIn(u64),
+}
+
+/// Fills `out` with the elements `start ..` of the weight `name`. Pieces may be filled in any order and by any thread.
+pub fn fill(seed: u64, name: &str, init: Init, start: u64, out: &mut [f32]) {
+    let key = Key::new(seed, name);
+    match init {
+        Init::Zeros => out.fill(0.0),
+        Init::Ones => out.fill(1.0),
+        Init::Constant(value) => out.fill(value as f32),
+        Init::Normal(deviation) => fill_normal(key, deviation, start, out),
+        Init::Truncated(deviation) => fill_truncated(key, deviation, start, out),
+        Init::Uniform(bound) => fill_uniform(key, bound, start, out),
+        Init::FanIn(fan) => fill_uniform(key, 1.0 / (fan.max(1) as f64).sqrt(), start, out),
+    }
+}
+
+/// Calls `draw` once for each block of four elements that meets the range, and places its results.
+fn fill_blocks(start: u64, out: &mut [f32], draw: impl Fn(u64) -> [f32; 4]) {
+    let mut at = start;
+    let mut rest = out;
+    while !rest.is_empty() {
+        let (block, skip) = (at / 4, (at % 4) as usize);
+        let count = (4 - skip).min(rest.len());
+        let (now, later) = rest.split_at_mut(count);
+        now.copy_from_slice(&draw(block)[skip..skip + count]);
+        at += count as u64;
+        rest = later;
+    }
+}
+
+fn fill_normal(key: Key, deviation: f64, start: u64, out: &mut [f32]) {
+    fill_blocks(start, out, |block| {
+        let [a, b, c, d] = key.at(0, block);
+        let ([p, q], [r, s]) = (normal(a, b), normal(c, d));
+        [p, q, r, s].map(|x| (x * deviation) as f32)
+    });
+}
+
+fn fill_uniform(key: Key, bound: f64, start: u64, out: &mut [f32]) {
+    fill_blocks(start, out, |block| key.at(0, block).map(|word| ((2.0 * f64::from(uniform(word)) - 1.0) * bound) as f32));
+}
+
+fn fill_truncated(key: Key, deviation: f64, start: u64, out: &mut [f32]) {
+    for (i, slot) in out.iter_mut().enumerate() {
+        let index = start + i as u64;
+        // Each attempt draws four numbers at its own counter, so the loop ends by itself: all fail with probability (0.0455)^4 a round.
+        let value = (0..).find_map(|attempt| {
+            let [a, b, c, d] = key.at(attempt, index);
+            let ([p, q], [r, s]) = (normal(a, b), normal(c, d));
+            [p, q, r, s].into_iter().find(|x| x.abs() <= 2.0)
+        });
+        *slot = (value.unwrap_or(0.0) * deviation) as f32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Init; 7] =
+        [Init::Zeros, Init::Ones, Init::Constant(0.5), Init::Normal(0.02), Init::Truncated(0.02), Init::Uniform(0.1), Init::FanIn(64)];
+
+    #[test]
+    fn pieces_equal_the_whole() {
+        for init in ALL {
+            let mut whole = vec![0.0; 103];
+            fill(5, "M.w", init, 0, &mut whole);
+            for cuts in [[1, 2, 50], [4, 63, 100], [3, 3, 102]] {
+                let mut pieces = vec![0.0; 103];
+                let bounds = [0, cuts[0], cuts[1], cuts[2], 103];
+                for pair in bounds.windows(2) {
+                    fill(5, "M.w", init, pair[0] as u64, &mut pieces[pair[0]..pair[1]]);
+                }
+                assert_eq!(whole, pieces, "{init:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_and_seeds_matter() {
+        let draw = |seed, name| {
+            let mut out = vec![0.0; 16];
+            fill(seed, name, Init::Normal(1.0), 0, &mut out);
+            out
+        };
+        assert_ne!(draw(1, "a"), draw(1, "b"));
+        assert_ne!(draw(1, "a"), draw(2, "a"));
+    }
+
+    #[test]
+    fn spreads_are_as_declared() {
+        let deviation = |init| {
+            let mut out = vec![0.0f32; 200_000];
+            fill(1, "w", init, 0, &mut out);
+            (out.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / out.len() as f64).sqrt()
+        };
+        assert!((deviation(Init::Normal(0.02)) - 0.02).abs() < 2e-4);
+        assert!((deviation(Init::Uniform(0.3)) - 0.3 / 3f64.sqrt()).abs() < 2e-3);
+        assert!((deviation(Init::FanIn(16)) - 0.25 / 3f64.sqrt()).abs() < 2e-3);
+        // A normal cut at two deviations has the deviation 0.8796.
+        assert!((deviation(Init::Truncated(1.0)) - 0.8796).abs() < 5e-3);
+    }
+
+    #[test]
+    fn truncated_is_bounded() {
+        let mut out = vec![0.0f32; 50_000];
+        fill(3, "w", Init::Truncated(0.5), 0, &mut out);
+        assert!(out.iter().all(|x| x.abs() <= 1.0));
+    }
+}
