@@ -85,7 +85,8 @@ impl Product {
         let points: usize = self.outer.iter().map(|outer| outer.size).product();
         let Size { m, n, .. } = self.size;
         let across = |extent: usize, panels: usize| extent / panels >= 4 * GRAIN;
-        let wanted = (1..=threads).find(|panels| (points * panels).is_multiple_of(threads) || points * panels >= 4 * threads).unwrap_or(threads);
+        let wanted =
+            (1..=threads).find(|panels| (points * panels).is_multiple_of(threads) || points * panels >= 4 * threads).unwrap_or(threads);
         if self.inner.is_empty() && self.size.m * self.size.n * self.size.k < 32 * 32 * 32 {
             return Cut { panels: 1, rows: false };
         }

@@ -26,21 +26,34 @@ fn check(routine: Routine, size: Size, turned: [bool; 3], accumulate: bool) {
     let view = ViewMut { data: c.as_mut_ptr(), rows: cr, columns: cc };
     // SAFETY: the strides stay inside the vectors.
     unsafe {
-        routine(size, view, accumulate, 0.5, View { data: a.as_ptr(), rows: ar, columns: ac }, View { data: b.as_ptr(), rows: br, columns: bc });
+        routine(
+            size,
+            view,
+            accumulate,
+            0.5,
+            View { data: a.as_ptr(), rows: ar, columns: ac },
+            View { data: b.as_ptr(), rows: br, columns: bc },
+        );
     }
     for i in 0..m as isize {
         for j in 0..n as isize {
             let term = |p: isize| f64::from(a[(i * ar + p * ac) as usize]) * f64::from(b[(p * br + j * bc) as usize]);
             let at = (i * cr + j * cc) as usize;
             let want = 0.5 * (0..k as isize).map(term).sum::<f64>() + if accumulate { f64::from(start[at]) } else { 0.0 };
-            assert!((f64::from(c[at]) - want).abs() < 1e-5 * (k as f64 + 1.0).sqrt(), "{size:?} {turned:?} at {i},{j}: {} not {want}", c[at]);
+            assert!(
+                (f64::from(c[at]) - want).abs() < 1e-5 * (k as f64 + 1.0).sqrt(),
+                "{size:?} {turned:?} at {i},{j}: {} not {want}",
+                c[at]
+            );
         }
     }
 }
 
 #[test]
 fn products_agree_with_a_plain_loop() {
-    for (m, n, k) in [(1, 1, 1), (1, 70, 33), (65, 1, 40), (7, 5, 3), (64, 64, 64), (33, 97, 130), (5, 130, 1030), (129, 31, 600), (4, 4, 0)] {
+    for (m, n, k) in
+        [(1, 1, 1), (1, 70, 33), (65, 1, 40), (7, 5, 3), (64, 64, 64), (33, 97, 130), (5, 130, 1030), (129, 31, 600), (4, 4, 0)]
+    {
         for bits in 0..16 {
             let turned = [bits & 1 != 0, bits & 2 != 0, bits & 4 != 0];
             check(gemm, Size { m, n, k }, turned, bits & 8 != 0);

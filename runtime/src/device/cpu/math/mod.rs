@@ -9,6 +9,7 @@
 //! are rounded twice. Infinities, NaN, zeros and subnormal arguments give what IEEE 754 recommends.
 
 mod function;
+mod row;
 #[cfg(test)]
 mod tests;
 
@@ -47,11 +48,30 @@ macro_rules! routine {
     };
 }
 
+/// The two routines on rows of attention scores.
+macro_rules! row_routines {
+    ([$(#[$attribute:meta])*]) => {
+        $(#[$attribute])*
+        pub(super) unsafe extern "C" fn soften(row: *mut f32, n: usize, most_and_sum: *mut [f32; 2]) {
+            // SAFETY: the caller owns `n` elements at `row` and the two results.
+            unsafe { *most_and_sum = row::soften(std::slice::from_raw_parts_mut(row, n)) };
+        }
+
+        $(#[$attribute])*
+        pub(super) unsafe extern "C" fn soften_grad(scores: *mut f32, grads: *mut f32, n: usize, lse: f32, delta: f32) {
+            // SAFETY: the caller owns `n` elements at each of the two places, which do not overlap.
+            let (scores, grads) = unsafe { (std::slice::from_raw_parts_mut(scores, n), std::slice::from_raw_parts_mut(grads, n)) };
+            row::soften_grad(scores, grads, lse, delta);
+        }
+    };
+}
+
 /// All routines, compiled for one instruction set.
 macro_rules! compile_for {
     ($module:ident, $attributes:tt) => {
         mod $module {
-            use super::function;
+            use super::{function, row};
+            row_routines!($attributes);
             routine!($attributes unary exp);
             routine!($attributes unary log);
             routine!($attributes unary tanh);
@@ -85,6 +105,12 @@ pub enum Function {
     /// Gauss error function.
     Erf,
 }
+
+/// Replaces a row of scores by `e^(score - most)`; gives the largest score and the sum of the row. An empty row gives -inf and 0.
+pub type Soften = unsafe extern "C" fn(row: *mut f32, n: usize, most_and_sum: *mut [f32; 2]);
+
+/// Replaces scores by probabilities `p = e^(score - lse)`, and the gradients of the probabilities by those of the scores, `p * (grad - delta)`.
+pub type SoftenGrad = unsafe extern "C" fn(scores: *mut f32, grads: *mut f32, n: usize, lse: f32, delta: f32);
 
 macro_rules! pick {
     ($isa:expr, $name:ident) => {
@@ -125,4 +151,22 @@ impl Function {
 #[must_use]
 pub fn power(isa: Isa) -> Binary {
     pick!(isa, pow)
+}
+
+/// The softmax routine, for an instruction set that this machine has.
+#[must_use]
+pub fn soften(isa: Isa) -> Soften {
+    pick!(isa, soften)
+}
+
+/// The routine of the softmax's gradient, for an instruction set that this machine has.
+#[must_use]
+pub fn soften_grad(isa: Isa) -> SoftenGrad {
+    pick!(isa, soften_grad)
+}
+
+/// The sum of products of two equally long slices, by 16 virtual lanes and the fixed tree.
+#[must_use]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    row::dot(a, b)
 }

@@ -1,0 +1,147 @@
+//! Softmax attention and its gradient on strided operands, without a transpose and without a queries × keys matrix.
+//!
+//! Requires: operands that do not overlap; a query sees a contiguous range of keys (causal, window, or all).
+//! Ensures: work goes by blocks of 64 queries over the keys that the block can see, as one-thread matrix products on a scratch of the
+//! thread; forward blocks are independent cells, backward cells are (batch, key-value head) and walk their query heads and blocks in order,
+//! so bits do not depend on threads. Nothing is allocated. 64 rows were measured against 128 and 256.
+//!
+//! The algorithm is that of FlashAttention (Dao et al. 2022): the log of the sum of exponentials (`lse`) is all that the backward pass needs
+//! to compute the probabilities again. Unlike there a block sees all its keys at once, which first-level caches of processors allow.
+
+mod backward;
+mod forward;
+#[cfg(test)]
+mod tests;
+
+/// Query rows per block.
+pub(super) const BLOCK: usize = 64;
+
+/// Operands, as indices into stride tables: those of the plan's skeletons, in order.
+pub(super) const Q: usize = 0;
+pub(super) const K: usize = 1;
+pub(super) const V: usize = 2;
+pub(super) const OUT: usize = 3;
+pub(super) const LSE: usize = 4;
+pub(super) const DOUT: usize = 5;
+pub(super) const DQ: usize = 6;
+pub(super) const DK: usize = 7;
+pub(super) const DV: usize = 8;
+/// Number of operands; forward attention uses the first five.
+pub const OPERANDS: usize = 9;
+
+/// One number per operand.
+pub type PerOperand<T> = [T; OPERANDS];
+
+/// A loop around attention: its number of steps and the elements per step in each operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Around {
+    /// Number of steps.
+    pub size: usize,
+    /// Elements per step.
+    pub strides: PerOperand<isize>,
+}
+
+/// Attention of given shape, strides and mask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attend {
+    /// Query positions.
+    pub queries: usize,
+    /// Key positions.
+    pub keys: usize,
+    /// Elements of a query and of a key.
+    pub feature: usize,
+    /// Elements of a value.
+    pub value: usize,
+    /// Batch and key-value heads.
+    pub batch: Vec<Around>,
+    /// Query heads that share keys and values (strides of k, v and their gradients are 0).
+    pub group: Vec<Around>,
+    /// Elements from one position to the next.
+    pub rows: PerOperand<isize>,
+    /// Elements from one feature (or dim of a value) to the next; not used for `lse`.
+    pub columns: PerOperand<isize>,
+    /// Factor on scores.
+    pub scale: f32,
+    /// Key j is visible from query i only if j ≤ i.
+    pub causal: bool,
+    /// Key j is visible from query i only if i − j < window.
+    pub window: Option<usize>,
+}
+
+/// Addresses of all operands (null where there is none), shared by the cells of a job.
+#[derive(Clone, Copy)]
+pub(super) struct Places(PerOperand<*mut f32>);
+
+// SAFETY: cells write disjoint parts of the written operands, and the others are only read.
+unsafe impl Sync for Places {}
+// SAFETY: as above.
+unsafe impl Send for Places {}
+
+impl Places {
+    /// The places at one point of some loops, the last loop running fastest.
+    fn at(&self, loops: &[Around], point: usize) -> Places {
+        let (mut places, mut rest) = (*self, point);
+        for around in loops.iter().rev() {
+            let index = (rest % around.size) as isize;
+            rest /= around.size;
+            for (place, stride) in places.0.iter_mut().zip(around.strides) {
+                *place = place.wrapping_offset(index * stride);
+            }
+        }
+        places
+    }
+}
+
+/// A block of queries and the keys that any of them sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Block {
+    start: usize,
+    rows: usize,
+    first_key: usize,
+    keys: usize,
+}
+
+impl Attend {
+    /// The f32 elements of scratch that each thread needs: two blocks of scores.
+    #[must_use]
+    pub fn scratch(&self) -> usize {
+        2 * BLOCK * self.width()
+    }
+
+    /// The most keys that a block of queries sees, rounded to whole cache lines.
+    fn width(&self) -> usize {
+        let seen = self.window.map_or(self.keys, |window| window.saturating_add(BLOCK - 1).min(self.keys));
+        seen.next_multiple_of(16)
+    }
+
+    /// The keys that a query sees: a range, possibly empty.
+    fn visible(&self, query: usize) -> (usize, usize) {
+        let end = if self.causal { self.keys.min(query + 1) } else { self.keys };
+        let start = self.window.map_or(0, |window| (query + 1).saturating_sub(window));
+        (start.min(end), end)
+    }
+
+    fn block(&self, index: usize) -> Block {
+        let start = index * BLOCK;
+        let rows = BLOCK.min(self.queries - start);
+        // Both ends of the range grow with the query, so the block sees from its first row's first key to its last row's last one.
+        let (first_key, _) = self.visible(start);
+        let (_, end) = self.visible(start + rows - 1);
+        Block { start, rows, first_key, keys: end.saturating_sub(first_key) }
+    }
+
+    fn blocks(&self) -> usize {
+        self.queries.div_ceil(BLOCK)
+    }
+
+    /// The range of columns of a block's scores that one of its rows sees.
+    fn columns_of(&self, block: Block, row: usize) -> (usize, usize) {
+        let (start, end) = self.visible(block.start + row);
+        let inside = |key: usize| key.saturating_sub(block.first_key).min(block.keys);
+        (inside(start), inside(end))
+    }
+}
+
+fn points(loops: &[Around]) -> usize {
+    loops.iter().map(|around| around.size).product()
+}

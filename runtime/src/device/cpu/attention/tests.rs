@@ -1,0 +1,179 @@
+//! Claims about attention: it agrees with a plain loop in f64, forward and backward, for odd sizes, shared heads and all masks, and its bits
+//! do not depend on threads.
+
+use super::{Around, Attend, DK, DOUT, DQ, DV, K, LSE, OPERANDS, OUT, PerOperand, Q, V};
+use crate::pool::Pool;
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    batch: usize,
+    heads: usize,
+    group: usize,
+    queries: usize,
+    keys: usize,
+    feature: usize,
+    value: usize,
+    causal: bool,
+    window: Option<usize>,
+}
+
+const PLAIN: Case = Case { batch: 2, heads: 2, group: 1, queries: 70, keys: 70, feature: 16, value: 16, causal: true, window: None };
+
+fn cases() -> Vec<Case> {
+    vec![
+        PLAIN,
+        Case { causal: false, ..PLAIN },
+        Case { group: 3, queries: 129, keys: 129, feature: 8, value: 20, ..PLAIN },
+        Case { window: Some(9), queries: 150, keys: 150, ..PLAIN },
+        Case { window: Some(1), ..PLAIN },
+        Case { window: Some(200), queries: 65, keys: 65, ..PLAIN },
+        Case { queries: 5, keys: 33, causal: false, value: 3, feature: 1, ..PLAIN },
+        Case { queries: 100, keys: 20, window: Some(15), ..PLAIN },
+        Case { queries: 80, keys: 40, group: 2, ..PLAIN },
+        Case { queries: 1, keys: 1, ..PLAIN },
+        Case { queries: 64, keys: 64, batch: 1, heads: 1, ..PLAIN },
+        Case { queries: 90, keys: 90, causal: false, window: Some(20), ..PLAIN },
+    ]
+}
+
+impl Case {
+    /// Layouts [B, S, H, G, D] for q and its kind, [B, S, H, D] for k and v, [B, H, G, S] for lse.
+    fn attend(&self) -> Attend {
+        let s = |n: usize| n as isize;
+        let (heads, group) = (self.heads, self.group);
+        let mut attend = Attend {
+            queries: self.queries,
+            keys: self.keys,
+            feature: self.feature,
+            value: self.value,
+            batch: vec![Around { size: self.batch, strides: [0; OPERANDS] }, Around { size: heads, strides: [0; OPERANDS] }],
+            group: vec![Around { size: group, strides: [0; OPERANDS] }],
+            rows: [0; OPERANDS],
+            columns: [1; OPERANDS],
+            scale: 0.3,
+            causal: self.causal,
+            window: self.window,
+        };
+        for (operand, length) in [(Q, self.feature), (OUT, self.value), (DOUT, self.value), (DQ, self.feature)] {
+            attend.group[0].strides[operand] = s(length);
+            attend.batch[1].strides[operand] = s(length * group);
+            attend.rows[operand] = s(length * group * heads);
+            attend.batch[0].strides[operand] = s(length * group * heads * self.queries);
+        }
+        for (operand, length) in [(K, self.feature), (V, self.value), (DK, self.feature), (DV, self.value)] {
+            attend.batch[1].strides[operand] = s(length);
+            attend.rows[operand] = s(length * heads);
+            attend.batch[0].strides[operand] = s(length * heads * self.keys);
+        }
+        attend.rows[LSE] = 1;
+        attend.group[0].strides[LSE] = s(self.queries);
+        attend.batch[1].strides[LSE] = s(self.queries * group);
+        attend.batch[0].strides[LSE] = s(self.queries * group * heads);
+        attend
+    }
+
+    fn length(&self, operand: usize) -> usize {
+        match operand {
+            Q | DQ => self.batch * self.queries * self.heads * self.group * self.feature,
+            K | DK => self.batch * self.keys * self.heads * self.feature,
+            V | DV => self.batch * self.keys * self.heads * self.value,
+            LSE => self.batch * self.queries * self.heads * self.group,
+            _ => self.batch * self.queries * self.heads * self.group * self.value,
+        }
+    }
+
+    fn sees(&self, query: usize, key: usize) -> bool {
+        let (i, j) = (query as i64, key as i64);
+        (!self.causal || j <= i) && self.window.is_none_or(|window| i - j < window as i64)
+    }
+}
+
+fn numbers(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 9) as f32 / 4_194_304.0 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// Runs forward and backward on given threads; results stand in all operands.
+fn run(case: Case, threads: usize) -> PerOperand<Vec<f32>> {
+    let attend = case.attend();
+    let mut operands: PerOperand<Vec<f32>> = std::array::from_fn(|operand| match operand {
+        Q | K | V | DOUT => numbers(case.length(operand), operand as u32 + 1),
+        _ => vec![f32::NAN; case.length(operand)],
+    });
+    let pool = Pool::new(threads, false);
+    let mut scratch = vec![f32::NAN; attend.scratch() * threads];
+    let places = operands.each_mut().map(|operand| operand.as_mut_ptr());
+    let [q, k, v, out, lse, ..] = places;
+    // SAFETY: the layouts are those of the vectors.
+    unsafe {
+        attend.forward(&pool, [q, k, v, out, lse], scratch.as_mut_ptr());
+        attend.backward(&pool, places, scratch.as_mut_ptr());
+    }
+    operands
+}
+
+/// The plain loop in f64 over one head: gives all operands' contributions into `want`.
+fn plain(case: Case, attend: &Attend, given: &PerOperand<Vec<f32>>, want: &mut PerOperand<Vec<f64>>, point: [usize; 3]) {
+    let base = |operand: usize| -> isize {
+        let loops = [&attend.batch[0], &attend.batch[1], &attend.group[0]];
+        loops.iter().zip(point).map(|(around, index)| around.strides[operand] * index as isize).sum()
+    };
+    let at = |operand: usize, row: usize, column: usize| (base(operand) + row as isize * attend.rows[operand] + column as isize) as usize;
+    let read = |operand: usize, row: usize, column: usize| f64::from(given[operand][at(operand, row, column)]);
+    for i in 0..case.queries {
+        let seen: Vec<usize> = (0..case.keys).filter(|&j| case.sees(i, j)).collect();
+        let score = |j: &usize| (0..case.feature).map(|d| read(Q, i, d) * read(K, *j, d)).sum::<f64>() * f64::from(attend.scale);
+        let scores: Vec<f64> = seen.iter().map(score).collect();
+        let lse = scores.iter().map(|s| s.exp()).sum::<f64>().ln();
+        let p: Vec<f64> = scores.iter().map(|s| (s - lse).exp()).collect();
+        want[LSE][at(LSE, i, 0)] = lse;
+        let dp: Vec<f64> = seen.iter().map(|&j| (0..case.value).map(|d| read(DOUT, i, d) * read(V, j, d)).sum()).collect();
+        let delta: f64 = p.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
+        for ((&j, p), dp) in seen.iter().zip(&p).zip(&dp) {
+            let ds = p * (dp - delta) * f64::from(attend.scale);
+            for d in 0..case.value {
+                want[OUT][at(OUT, i, d)] += p * read(V, j, d);
+                want[DV][at(DV, j, d)] += p * read(DOUT, i, d);
+            }
+            for d in 0..case.feature {
+                want[DQ][at(DQ, i, d)] += ds * read(K, j, d);
+                want[DK][at(DK, j, d)] += ds * read(Q, i, d);
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_agrees_with_a_plain_loop() {
+    for case in cases() {
+        let attend = case.attend();
+        let got = run(case, 2);
+        let mut want: PerOperand<Vec<f64>> = std::array::from_fn(|operand| vec![0.0; case.length(operand)]);
+        for b in 0..case.batch {
+            for h in 0..case.heads {
+                (0..case.group).for_each(|g| plain(case, &attend, &got, &mut want, [b, h, g]));
+            }
+        }
+        for operand in [OUT, LSE, DQ, DK, DV] {
+            for (at, (got, want)) in got[operand].iter().zip(&want[operand]).enumerate() {
+                let close = (f64::from(*got) - want).abs() < 2e-5 * (1.0 + want.abs()) || (want.is_infinite() && f64::from(*got) == *want);
+                assert!(close, "{case:?}: operand {operand} at {at}: {got}, not {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_threads() {
+    for case in [PLAIN, Case { group: 3, queries: 129, keys: 129, window: Some(70), ..PLAIN }] {
+        let bits = |threads| run(case, threads).map(|operand| operand.into_iter().map(f32::to_bits).collect::<Vec<u32>>());
+        let one = bits(1);
+        for threads in [2, 3, 5] {
+            assert!(one == bits(threads), "{case:?} with {threads} threads");
+        }
+    }
+}
