@@ -41,11 +41,12 @@ fn open_windows(settings: &Settings) -> Result<Data, Error> {
     let windows = Windows::new(&settings.inputs, settings.train.word(), settings.seed)?;
     let tokenizer = Tokenizer::open(&settings.folder, &settings.tokenizer)?;
     let encodes = [Some(&settings.train), settings.validation.as_ref()].into_iter().flatten().any(|s| matches!(s, Source::Text { .. }));
-    if encodes && let Some((input, dim, size)) = windows.vocabulary() {
-        if tokenizer.entries() > size {
-            let (input, dim) = (input.to_owned(), dim.to_owned());
-            return Err(Error::Vocabulary { input, tokenizer: tokenizer.label(), entries: tokenizer.entries(), dim, size });
-        }
+    if encodes
+        && let Some((input, dim, size)) = windows.vocabulary()
+        && tokenizer.entries() > size
+    {
+        let (input, dim) = (input.to_owned(), dim.to_owned());
+        return Err(Error::Vocabulary { input, tokenizer: tokenizer.label(), entries: tokenizer.entries(), dim, size });
     }
     let files = read(settings, "data.train", &settings.train, &tokenizer)?;
     let (train, validation, held) = match &settings.validation {

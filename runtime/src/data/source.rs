@@ -35,15 +35,13 @@ impl Source {
     }
 }
 
-/// The columns that fill one input of the model.
+/// The columns that fill one input of the model: one for an input `[Batch]`, as many as D for `[Batch, D]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Columns {
     /// The input's name.
     pub input: String,
     /// Column names, in the order of the input's last dim.
     pub names: Vec<String>,
-    /// Whether one column was given without brackets: it fills an input `[Batch]`, a list fills `[Batch, D]`.
-    pub scalar: bool,
 }
 
 /// How text becomes token ids.

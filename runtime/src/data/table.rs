@@ -139,16 +139,16 @@ impl Reader<'_> {
         let (class, values) = match &input.element {
             Element::Real => (None, Values::Real(Vec::new())),
             Element::Index { dim, size } => (Some((dim.clone(), *size)), Values::Index(Vec::new())),
-            Element::Bool => return Err(shape(setting, input, given.scalar)),
+            Element::Bool => return Err(shape(setting, input)),
         };
-        match (input.dims.as_slice(), given.scalar) {
-            ([_], true) => {}
-            ([_, (dim, size)], false) if given.names.len() as u64 != *size => {
-                let (input, columns, shape) = (input.name.clone(), given.names.len(), format!("{}, {dim}", input.dims[0].0));
-                return Err(Error::Width { setting, input, columns, shape, size: *size });
-            }
-            ([_, _], false) => {}
-            _ => return Err(shape(setting, input, given.scalar)),
+        let size = match input.dims.as_slice() {
+            [_] => 1,
+            [_, (_, size)] => *size,
+            _ => return Err(shape(setting, input)),
+        };
+        if given.names.len() as u64 != size {
+            let shape = input.dims.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(Error::Width { setting, input: input.name.clone(), columns: given.names.len(), shape, size });
         }
         let columns = given.names.iter().map(|name| self.column(&setting, name, heading)).collect::<Result<_, _>>()?;
         Ok(Field { name: input.name.clone(), columns, class, values })
@@ -164,9 +164,12 @@ impl Reader<'_> {
     }
 }
 
-fn shape(setting: String, input: &Input, scalar: bool) -> Error {
+fn shape(setting: String, input: &Input) -> Error {
     let batch = input.dims.first().map_or("Batch", |(name, _)| name);
-    let wanted = if scalar { format!("real[{batch}]") } else { format!("real[{batch}, D]") };
+    let wanted = match input.dims.len() {
+        0 | 1 => format!("real[{batch}]"),
+        _ => format!("real[{batch}, {}]", input.dims[1].0),
+    };
     Error::FieldShape { setting, input: input.name.clone(), wanted, found: input.to_string() }
 }
 

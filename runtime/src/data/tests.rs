@@ -193,8 +193,8 @@ fn real(name: &str, dims: &[(&str, u64)]) -> Input {
     Input { name: name.to_owned(), element: Element::Real, dims }
 }
 
-fn columns(input: &str, names: &[&str], scalar: bool) -> Columns {
-    Columns { input: input.to_owned(), names: names.iter().map(|name| name.to_string()).collect(), scalar }
+fn columns(input: &str, names: &[&str]) -> Columns {
+    Columns { input: input.to_owned(), names: names.iter().map(|name| name.to_string()).collect() }
 }
 
 fn table(folder: &Folder) -> Settings {
@@ -205,7 +205,7 @@ fn table(folder: &Folder) -> Settings {
     Settings {
         train: Source::Csv {
             path: "houses.csv".to_owned(),
-            columns: vec![columns("y", &["price"], true), columns("x", &["rooms", "area"], false), columns("kind", &["kind"], true)],
+            columns: vec![columns("y", &["price"]), columns("x", &["rooms", "area"]), columns("kind", &["kind"])],
         },
         inputs: vec![real("x", &[("Batch", 8), ("Feature", 2)]), real("y", &[("Batch", 8)]), kind],
         ..text(folder, 8, 1)
@@ -243,16 +243,19 @@ fn tables_that_do_not_fit_are_refused() {
         let error = Data::open(&Settings { train, ..settings.clone() }).unwrap_err();
         (error.code(), format!("{error}; {}", error.help()))
     };
-    let y = || columns("y", &["price"], true);
-    let kind = || columns("kind", &["kind"], true);
-    let (found, words) = with(vec![columns("x", &["romms", "area"], false), y(), kind()]);
+    let y = || columns("y", &["price"]);
+    let kind = || columns("kind", &["kind"]);
+    let (found, words) = with(vec![columns("x", &["romms", "area"]), y(), kind()]);
     assert_eq!(found, "data::column");
     assert!(words.ends_with("did you mean \"rooms\"?"), "{words}");
-    assert_eq!(with(vec![columns("x", &["area"], false), y(), kind()]).0, "data::width");
-    assert_eq!(with(vec![columns("x", &["area"], true), y(), kind()]).0, "data::shape");
+    assert_eq!(with(vec![columns("x", &["area"]), y(), kind()]).0, "data::width");
+    assert_eq!(with(vec![columns("x", &["area", "rooms"]), columns("y", &["price", "area"]), kind()]).0, "data::width");
     assert_eq!(with(vec![y(), kind()]).0, "data::field");
-    assert_eq!(with(vec![columns("x", &["area", "rooms"], false), y(), kind(), columns("z", &["area"], true)]).0, "data::input");
-    assert_eq!(with(vec![columns("x", &["area", "rooms"], false), y(), columns("kind", &["area"], true)]).0, "data::range");
+    assert_eq!(with(vec![columns("x", &["area", "rooms"]), y(), kind(), columns("z", &["area"])]).0, "data::input");
+    assert_eq!(with(vec![columns("x", &["area", "rooms"]), y(), columns("kind", &["area"])]).0, "data::range");
+    let mut three = settings.clone();
+    three.inputs[0].dims.push(("More".to_owned(), 2));
+    assert_eq!(code(&three).0, "data::shape");
     for (line, expected, words) in [
         ("1,2,0,cheap", "data::cell", "line 102, column \"price\": \"cheap\" is not a finite number"),
         ("1,2,0", "data::table", "line 102 has 3 cells, the heading has 4"),

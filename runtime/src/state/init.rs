@@ -2,37 +2,15 @@
 //! sharding, thread count or order gives the same weights.
 
 use super::philox::{Key, normal, uniform};
-
-/// How the elements of a weight start.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Init {
-    /// All 0.
-    Zeros,
-    /// All 1.
-    Ones,
-    /// All the same.
-    Constant(f64),
-    /// Normal with mean 0 and this standard deviation.
-    Normal(f64),
-    /// Normal with mean 0 and this standard deviation before values beyond two deviations are drawn again.
-    Truncated(f64),
-    /// Uniform from minus to plus this bound.
-    Uniform(f64),
-    /// Uniform with bound 1/√(fan-in): the default of a weight with an arrow.
-    FanIn(u64),
-}
+use meshwright_plan::Init;
 
 /// Fills `out` with the elements `start ..` of the weight `name`. Pieces may be filled in any order and by any thread.
 pub fn fill(seed: u64, name: &str, init: Init, start: u64, out: &mut [f32]) {
     let key = Key::new(seed, name);
     match init {
-        Init::Zeros => out.fill(0.0),
-        Init::Ones => out.fill(1.0),
-        Init::Constant(value) => out.fill(value as f32),
-        Init::Normal(deviation) => fill_normal(key, deviation, start, out),
-        Init::Truncated(deviation) => fill_truncated(key, deviation, start, out),
-        Init::Uniform(bound) => fill_uniform(key, bound, start, out),
-        Init::FanIn(fan) => fill_uniform(key, 1.0 / (fan.max(1) as f64).sqrt(), start, out),
+        Init::Constant(value) => out.fill(value),
+        Init::Normal(deviation) => fill_normal(key, deviation.into(), start, out),
+        Init::Uniform(bound) => fill_uniform(key, bound.into(), start, out),
     }
 }
 
@@ -62,25 +40,11 @@ fn fill_uniform(key: Key, bound: f64, start: u64, out: &mut [f32]) {
     fill_blocks(start, out, |block| key.at(0, block).map(|word| ((2.0 * f64::from(uniform(word)) - 1.0) * bound) as f32));
 }
 
-fn fill_truncated(key: Key, deviation: f64, start: u64, out: &mut [f32]) {
-    for (i, slot) in out.iter_mut().enumerate() {
-        let index = start + i as u64;
-        // Each attempt draws four numbers at its own counter, so the loop ends by itself: all fail with probability (0.0455)^4 a round.
-        let value = (0..).find_map(|attempt| {
-            let [a, b, c, d] = key.at(attempt, index);
-            let ([p, q], [r, s]) = (normal(a, b), normal(c, d));
-            [p, q, r, s].into_iter().find(|x| x.abs() <= 2.0)
-        });
-        *slot = (value.unwrap_or(0.0) * deviation) as f32;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ALL: [Init; 7] =
-        [Init::Zeros, Init::Ones, Init::Constant(0.5), Init::Normal(0.02), Init::Truncated(0.02), Init::Uniform(0.1), Init::FanIn(64)];
+    const ALL: [Init; 3] = [Init::Constant(0.5), Init::Normal(0.02), Init::Uniform(0.1)];
 
     #[test]
     fn pieces_equal_the_whole() {
@@ -118,15 +82,5 @@ mod tests {
         };
         assert!((deviation(Init::Normal(0.02)) - 0.02).abs() < 2e-4);
         assert!((deviation(Init::Uniform(0.3)) - 0.3 / 3f64.sqrt()).abs() < 2e-3);
-        assert!((deviation(Init::FanIn(16)) - 0.25 / 3f64.sqrt()).abs() < 2e-3);
-        // A normal cut at two deviations has the deviation 0.8796.
-        assert!((deviation(Init::Truncated(1.0)) - 0.8796).abs() < 5e-3);
-    }
-
-    #[test]
-    fn truncated_is_bounded() {
-        let mut out = vec![0.0f32; 50_000];
-        fill(3, "w", Init::Truncated(0.5), 0, &mut out);
-        assert!(out.iter().all(|x| x.abs() <= 1.0));
     }
 }

@@ -6,6 +6,5 @@ pub mod init;
 pub mod philox;
 pub mod weights;
 
-pub use init::Init;
 pub use philox::Key;
 pub use weights::{Tensor, WeightFile};
