@@ -77,6 +77,8 @@ pub enum Error {
     Write { path: PathBuf, why: String },
     /// The temperature is negative or not a number.
     Temperature { value: f32 },
+    /// Sampling among the top 0 tokens.
+    TopK,
     /// The logits hold no finite number, so there is nothing to sample.
     Logits { entries: usize },
 }
@@ -115,6 +117,7 @@ impl Error {
             Error::RunExists { .. } => "run::exists",
             Error::Write { .. } => "run::write",
             Error::Temperature { .. } => "sample::temperature",
+            Error::TopK => "sample::top_k",
             Error::Logits { .. } => "sample::logits",
         }
     }
@@ -150,6 +153,7 @@ impl Error {
             | Error::RunExists { .. }
             | Error::Write { .. }
             | Error::Temperature { .. }
+            | Error::TopK
             | Error::Logits { .. } => None,
         }
     }

@@ -9,4 +9,5 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod pool;
+pub mod report;
 pub mod state;

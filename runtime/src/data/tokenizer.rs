@@ -138,8 +138,13 @@ impl Decoder {
         if now.ends_with('\u{FFFD}') && self.ids.len() - self.shown < 4 {
             return String::new();
         }
+        let text = match now.strip_prefix(&before) {
+            Some(text) => text.to_owned(),
+            // The new ids changed how the context reads; what was shown cannot be taken back.
+            None => tokenizer.decode(&self.ids[self.shown..]),
+        };
         (self.context, self.shown) = (self.shown, self.ids.len());
-        now.strip_prefix(&before).unwrap_or(&now).to_owned()
+        text
     }
 }
 

@@ -145,6 +145,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Temperature 0 always takes the most likely token, 1 samples from the model's own distribution, more is wilder.",
     ),
     (
+        "sample::top_k",
+        "no token is left to sample from",
+        "Only the k most likely tokens are sampled from; k is 1 at least, and 1 always takes the most likely token.",
+    ),
+    (
         "weights::corrupt",
         "the weight file cannot be read",
         "Weights are read from safetensors files: a length, a JSON header, then the numbers. A file that was cut off while copied is \
@@ -209,6 +214,7 @@ pub(super) fn message(error: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         Error::RunExists { path } => write!(f, "{} already holds a run", path.display()),
         Error::Write { path, why } => write!(f, "{} cannot be written: {why}", path.display()),
         Error::Temperature { value } => write!(f, "the temperature {value} is not a number from 0 up"),
+        Error::TopK => write!(f, "the top 0 tokens leave nothing to sample"),
         Error::Logits { entries } => write!(f, "none of the {entries} logits is a finite number"),
     }
 }
@@ -265,6 +271,7 @@ pub(super) fn help(error: &Error) -> String {
         Error::RunExists { .. } => "choose another --out, or leave it away".into(),
         Error::Write { .. } => "check the folder's permissions and the free space, or choose another --out".into(),
         Error::Temperature { .. } => "take 0 for the most likely token, 0.8 for some variety".into(),
+        Error::TopK => "take 1 or more, or leave it away".into(),
         Error::Logits { .. } => "train again with a lower rate, or set `clip`".into(),
     }
 }
