@@ -2,5 +2,7 @@
 
 pub mod fuse;
 pub mod graph;
+pub mod memory;
 pub mod model;
 pub mod op;
+pub mod schedule;

@@ -1,0 +1,105 @@
+//! Timelines → entries: every event becomes calls, runs of equal calls become loops.
+
+use super::bind::{Binder, locate};
+use super::program::{Made, Programs};
+use super::region::{Regions, Source};
+use super::{Placed, roll, update};
+use crate::fuse;
+use crate::graph::ir::{Program, Role, Segment};
+use crate::memory::aligned;
+use crate::memory::frames::{Place, bytes_of};
+use crate::memory::state::State;
+use crate::schedule::ir::{Event, Timeline};
+use crate::schedule::{self, segment_of};
+use meshwright_plan::program::{Call, Entry, Index, Item};
+use std::collections::BTreeMap;
+
+/// Which program of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Forward,
+    ForwardOnly,
+    Backward,
+}
+
+/// Makes an entry of one graph.
+struct Maker<'a> {
+    placed: &'a Placed<'a>,
+    state: &'a State,
+    name: &'a str,
+    programs: &'a mut Programs,
+    made: BTreeMap<(Segment, Kind), Made>,
+}
+
+/// The entry `step`.
+pub fn step(placed: &Placed, state: &State, programs: &mut Programs, regions: &mut Regions) -> Entry {
+    let timeline = schedule::step(placed.graph);
+    let mut entry = forward("step", placed, &timeline, state, programs, regions);
+    entry.body.extend(update::items(placed.graph, state, &timeline, programs, regions));
+    entry
+}
+
+/// An entry with what happens per microbatch.
+pub fn forward(name: &str, placed: &Placed, timeline: &Timeline, state: &State, programs: &mut Programs, regions: &mut Regions) -> Entry {
+    let source = if name == "step" { Source::Train } else { Source::Evaluate };
+    let mut maker = Maker { placed, state, name, programs, made: BTreeMap::new() };
+    let mut binder = Binder::new(placed, state, source);
+    let calls: Vec<Call> = timeline.micro.iter().filter_map(|event| maker.call(*event, &mut binder, regions)).collect();
+    let body = roll::roll(calls);
+    let microbatches = placed.graph.microbatches;
+    let body = match microbatches {
+        1 => body,
+        _ => vec![Item::Loop { index: Index::Micro, start: 0, end: microbatches, reverse: false, body }],
+    };
+    Entry { name: name.to_string(), body }
+}
+
+impl Maker<'_> {
+    /// The call that an event of a microbatch stands for; none if its program does nothing.
+    fn call(&mut self, event: Event, binder: &mut Binder, regions: &mut Regions) -> Option<Call> {
+        let (at, kind) = match event {
+            Event::Forward(at) => (at, Kind::Forward),
+            Event::ForwardOnly(at) => (at, Kind::ForwardOnly),
+            Event::Backward(at) => (at, Kind::Backward),
+            Event::SquareSum | Event::Factor | Event::Control | Event::Update => return None,
+        };
+        let segment = segment_of(&self.placed.graph.calls[at]);
+        if !self.made.contains_key(&(segment, kind)) {
+            let made = self.make(segment, kind, at)?;
+            self.made.insert((segment, kind), made);
+        }
+        let made = &self.made[&(segment, kind)];
+        let scratch = aligned(made.scratch);
+        let bindings = made.keys.iter().map(|key| binder.address(at, *key, scratch, regions)).collect();
+        Some(Call { program: made.program, bindings, iteration: (self.placed.graph.calls[at].iteration, 0) })
+    }
+
+    fn make(&mut self, segment: Segment, kind: Kind, call: usize) -> Option<Made> {
+        let graph = self.placed.graph;
+        let data = &graph.segments[segment];
+        let (program, part) = match kind {
+            Kind::Forward => (&data.forward, "forward"),
+            Kind::ForwardOnly => (&data.forward_only, self.name),
+            Kind::Backward => (data.backward.as_ref()?, if data.merged { "loss_and_grad" } else { "backward" }),
+        };
+        let fused = fuse::fuse(program, &graph.dims, graph.batch, graph.microbatches);
+        let unread = self.unread_bytes(program, call);
+        let name = format!("{}.{part}", data.name);
+        let made = self.programs.add(name, fused, &|role| locate(graph, self.state, call, role));
+        self.programs.scratch_bytes = self.programs.scratch_bytes.max(aligned(made.scratch) + unread);
+        Some(made)
+    }
+
+    /// Bytes of the largest result that nobody reads.
+    fn unread_bytes(&self, program: &Program, call: usize) -> u64 {
+        let graph = self.placed.graph;
+        let unread = program.outputs.iter().filter_map(|(role, _)| match role {
+            Role::Result(result) => {
+                let port = graph.calls[call].results[*result as usize];
+                (self.placed.frames.ports[port] == Some(Place::Unread)).then(|| bytes_of(graph, &graph.ports[port]))
+            }
+            _ => None,
+        });
+        unread.max().unwrap_or(0)
+    }
+}

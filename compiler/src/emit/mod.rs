@@ -1,0 +1,81 @@
+//! `emit`: graphs, timelines and places → the plan.
+//!
+//! In: the training graph and the graphs that only evaluate and predict, all of one model. Out: a [`Plan`] in which equal kernels and equal programs
+//! stand once and runs of equal calls are loops. Nothing is decided here but names and numbers: the order is the timeline's, the places are memory's.
+
+mod bind;
+mod entry;
+mod program;
+mod region;
+mod roll;
+mod update;
+
+use crate::graph::ir::Graph;
+use crate::memory::frames::{self, Frames};
+use crate::memory::state::{self, State};
+use crate::schedule;
+use meshwright_plan::Plan;
+use meshwright_plan::program::Entry;
+use program::Programs;
+use region::Regions;
+
+/// The graphs of one model. All have the same weights.
+#[derive(Clone, Copy)]
+pub struct Graphs<'a> {
+    /// What a step runs.
+    pub train: &'a Graph,
+    /// What an evaluation runs: no dropout.
+    pub evaluate: Option<&'a Graph>,
+    /// What a prediction runs: a batch of 1.
+    pub predict: Option<&'a Graph>,
+}
+
+/// A graph with its places: what calls are bound with.
+struct Placed<'a> {
+    graph: &'a Graph,
+    frames: Frames,
+}
+
+/// Puts the plan together.
+pub fn emit(graphs: Graphs) -> Plan {
+    let state = state::lay_out(graphs.train);
+    let train = Placed { graph: graphs.train, frames: frames::lay_out(graphs.train, true, false) };
+    let evaluate = graphs.evaluate.map(|graph| Placed { graph, frames: frames::lay_out(graph, false, false) });
+    let predict = graphs.predict.map(|graph| Placed { graph, frames: frames::lay_out(graph, false, true) });
+    let mut programs = Programs::default();
+    let mut regions = Regions::new(&train, &state);
+    let mut entries = vec![entry::step(&train, &state, &mut programs, &mut regions)];
+    for (name, placed) in [("evaluate", &evaluate), ("predict", &predict)] {
+        if let Some(placed) = placed {
+            let timeline = schedule::evaluate(placed.graph);
+            entries.push(entry::forward(name, placed, &timeline, &state, &mut programs, &mut regions));
+        }
+    }
+    assemble(&train, evaluate.as_ref(), predict.as_ref(), &state, programs, regions, entries)
+}
+
+fn assemble(
+    train: &Placed,
+    evaluate: Option<&Placed>,
+    predict: Option<&Placed>,
+    state: &State,
+    programs: Programs,
+    mut regions: Regions,
+    entries: Vec<Entry>,
+) -> Plan {
+    for placed in [Some(train), evaluate, predict].into_iter().flatten() {
+        regions.grow(placed, programs.scratch_bytes);
+    }
+    Plan {
+        name: train.graph.name.clone(),
+        scalars: train.graph.update.as_ref().map(|update| update.scalars.clone()).unwrap_or_default(),
+        inputs: region::inputs(train, &regions),
+        weights: region::weights(train.graph, state, &regions),
+        readouts: regions.readouts(train, evaluate),
+        outputs: predict.map(|placed| region::outputs(placed, &regions)).unwrap_or_default(),
+        kernels: programs.kernels,
+        programs: programs.programs,
+        entries,
+        arena: regions.finish(),
+    }
+}

@@ -1,0 +1,197 @@
+//! Regions of the arena, and what the executor must know of them: inputs, weights, readouts, outputs.
+
+use super::Placed;
+use crate::graph::ir::{Graph, Report, Segment};
+use crate::memory::aligned;
+use crate::memory::frames::{Place, bytes_of};
+use crate::memory::state::State;
+use crate::model::ir::Model;
+use crate::op::Dim;
+use cranelift_entity::PrimaryMap;
+use meshwright_plan::{Arena, DimSize, Input, Output, Readout, Region, RegionData, RegionKind, Weight};
+
+/// Regions start at multiples of this many bytes: a page, so that none shares one.
+const PAGE: u64 = 4096;
+
+/// Which graph a number was reported by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The training step.
+    Train,
+    /// An evaluation.
+    Evaluate,
+}
+
+/// The regions of a plan while it is made; sizes grow, offsets come last.
+pub struct Regions {
+    all: PrimaryMap<Region, RegionData>,
+    pub weights: Region,
+    pub gradients: Region,
+    pub moments: Vec<Region>,
+    pub data: Vec<Region>,
+    pub carries: Region,
+    pub stash: Region,
+    pub scratch: Region,
+    pub results: Region,
+    pub zeros: Region,
+    /// Numbers in `results`: 64 bytes each, so that each can be bound by itself.
+    slots: Vec<Slot>,
+}
+
+/// What a number in `results` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Sum of the squares of all gradients.
+    SquareSum,
+    /// Factor on gradients.
+    Factor,
+    /// The gradient's norm.
+    Norm,
+    /// A report of a segment, by its index there.
+    Report(Source, Segment, u32),
+}
+
+impl Regions {
+    /// Regions of a training plan.
+    pub fn new(train: &Placed, state: &State) -> Self {
+        let mut all = PrimaryMap::new();
+        let mut add = |name: String, kind, bytes| all.push(RegionData { name, kind, offset: 0, bytes });
+        let moments = train.graph.update.as_ref().map_or(0, |update| update.moments);
+        Regions {
+            weights: add("weights".into(), RegionKind::Weights, state.bytes),
+            gradients: add("gradients".into(), RegionKind::Gradients, state.trained_bytes),
+            moments: (1..=moments).map(|at| add(format!("moment{at}"), RegionKind::Moments, state.trained_bytes)).collect(),
+            data: data_regions(train, &mut add),
+            carries: add("carries".into(), RegionKind::Carries, 0),
+            stash: add("stash".into(), RegionKind::Stash, 0),
+            scratch: add("scratch".into(), RegionKind::Scratch, 0),
+            results: add("results".into(), RegionKind::Results, 0),
+            zeros: add("zeros".into(), RegionKind::Results, 0),
+            slots: Vec::new(),
+            all,
+        }
+    }
+
+    /// Byte offset of a number in `results`.
+    pub fn slot(&mut self, slot: Slot) -> u64 {
+        let at = self.find(slot).unwrap_or_else(|| {
+            self.slots.push(slot);
+            self.slots.len() as u64 - 1
+        });
+        at * 64
+    }
+
+    fn find(&self, slot: Slot) -> Option<u64> {
+        self.slots.iter().position(|known| *known == slot).map(|at| at as u64)
+    }
+
+    /// Makes sure that so many bytes of zeros can be read.
+    pub fn need_zeros(&mut self, bytes: u64) {
+        let zeros = &mut self.all[self.zeros];
+        zeros.bytes = zeros.bytes.max(bytes);
+    }
+
+    /// Makes room for what a graph needs.
+    pub fn grow(&mut self, placed: &Placed, scratch: u64) {
+        let frames = &placed.frames;
+        for (region, bytes) in [(self.carries, frames.carry_bytes), (self.stash, frames.stash_bytes), (self.scratch, scratch)] {
+            let data = &mut self.all[region];
+            data.bytes = data.bytes.max(bytes);
+        }
+    }
+
+    /// The numbers that the executor reads.
+    pub fn readouts(&self, train: &Placed, evaluate: Option<&Placed>) -> Vec<Readout> {
+        let mut readouts = self.reported(Source::Train, train.graph, "");
+        if let Some(at) = self.find(Slot::Norm) {
+            readouts.push(Readout { name: "grad_norm".into(), region: self.results, offset: at * 64, count: None });
+        }
+        if let Some(placed) = evaluate {
+            readouts.extend(self.reported(Source::Evaluate, placed.graph, "validation_"));
+        }
+        readouts
+    }
+
+    fn reported(&self, source: Source, graph: &Graph, prefix: &str) -> Vec<Readout> {
+        let place = |report: &Report, at: u32| self.find(Slot::Report(source, report.segment, at)).map(|at| at * 64);
+        let readout = |report: &Report| {
+            let count = report.count.and_then(|at| place(report, at));
+            let name = format!("{prefix}{}", report.name);
+            Some(Readout { name, region: self.results, offset: place(report, report.sum)?, count })
+        };
+        graph.reports.iter().filter_map(readout).collect()
+    }
+
+    /// Gives every region its offset.
+    pub fn finish(mut self) -> Arena {
+        self.all[self.results].bytes = self.slots.len() as u64 * 64;
+        let mut arena = Arena::default();
+        for mut data in std::mem::take(&mut self.all).into_iter().map(|(_, data)| data) {
+            data.bytes = aligned(data.bytes);
+            data.offset = arena.bytes.next_multiple_of(PAGE);
+            arena.bytes = data.offset + data.bytes;
+            arena.regions.push(data);
+        }
+        arena.bytes = arena.bytes.next_multiple_of(PAGE);
+        arena
+    }
+}
+
+fn data_regions(train: &Placed, add: &mut dyn FnMut(String, RegionKind, u64) -> Region) -> Vec<Region> {
+    let graph = train.graph;
+    let whole = |port| bytes_of(graph, &graph.ports[port]) * graph.microbatches;
+    graph.inputs.iter().map(|(name, port)| add(format!("data.{name}"), RegionKind::Data, whole(*port))).collect()
+}
+
+fn named(graph: &Graph, dims: &[Dim]) -> Vec<DimSize> {
+    dims.iter().map(|dim| DimSize { name: graph.dims[*dim].name.clone(), size: graph.dims[*dim].size }).collect()
+}
+
+/// What the data source must fill.
+pub fn inputs(train: &Placed, regions: &Regions) -> Vec<Input> {
+    let graph = train.graph;
+    let input = |(at, (name, port)): (usize, &(String, crate::model::ir::Port))| {
+        let ty = &graph.ports[*port];
+        let mut dims = named(graph, &ty.dims);
+        if let Some(batch) = dims.first_mut() {
+            batch.size *= graph.microbatches;
+        }
+        let bound = match ty.element {
+            crate::op::Element::Index(dim) => Some(graph.dims[dim].size),
+            crate::op::Element::Real | crate::op::Element::Bool | crate::op::Element::Integer => None,
+        };
+        Input { name: name.clone(), element: Model::stored(ty.element), bound, dims, region: regions.data[at] }
+    };
+    graph.inputs.iter().enumerate().map(input).collect()
+}
+
+/// All weights with their places at rest.
+pub fn weights(graph: &Graph, state: &State, regions: &Regions) -> Vec<Weight> {
+    let mut all = Vec::new();
+    for (weight, data) in &graph.weights {
+        let Some((block, inside)) = state.place_of[weight] else { continue };
+        let block = &state.blocks[block];
+        let offset = block.offset + inside;
+        all.push(Weight {
+            path: data.path.clone(),
+            count: data.count,
+            dims: named(graph, &data.dims()),
+            region: regions.weights,
+            offset,
+            stride: block.stride,
+            init: data.init,
+            gradient: block.trained.then_some((regions.gradients, offset)),
+        });
+    }
+    all
+}
+
+/// What `predict` leaves to be read.
+pub fn outputs(placed: &Placed, regions: &Regions) -> Vec<Output> {
+    let graph = placed.graph;
+    let Some(port) = graph.result else { return Vec::new() };
+    let Some(Place::Carry(offset)) = placed.frames.ports[port] else { return Vec::new() };
+    let ty = &graph.ports[port];
+    let dims = named(graph, &ty.dims);
+    vec![Output { name: "result".into(), element: Model::stored(ty.element), dims, region: regions.carries, offset }]
+}

@@ -1,0 +1,139 @@
+//! Runs of equal calls → loops.
+//!
+//! Calls `i` and `i + period` are in step if they run the same program, add up in the same way, and all their addresses and iteration
+//! numbers differ by constants that stay the same along the run. A run of `period` different calls becomes a loop of `period` calls.
+
+use meshwright_plan::program::{Address, Call, Index, Item};
+
+/// Longest pattern of different calls that is looked for.
+const PERIODS: usize = 16;
+
+/// Loops where at least two rounds are in step, plain calls elsewhere.
+pub fn roll(calls: Vec<Call>) -> Vec<Item> {
+    let mut items = Vec::new();
+    let mut at = 0;
+    while at < calls.len() {
+        let best = (1..=PERIODS).map(|period| (period * rounds(&calls[at..], period), period)).max_by_key(|(covered, period)| (*covered, usize::MAX - period));
+        match best {
+            Some((covered, period)) if covered > period => {
+                items.push(loop_over(&calls[at..at + covered], period));
+                at += covered;
+            }
+            _ => {
+                items.push(Item::Call(calls[at].clone()));
+                at += 1;
+            }
+        }
+    }
+    items
+}
+
+/// How many rounds of `period` calls from the start are in step; 1 if there is no second one.
+fn rounds(calls: &[Call], period: usize) -> usize {
+    let Some(steps) = calls.get(..2 * period).map(|two| steps_of(two, period)) else { return 1 };
+    let Some(steps) = steps else { return 1 };
+    let mut rounds = 2;
+    while let Some(next) = calls.get((rounds - 1) * period..(rounds + 1) * period) {
+        if steps_of(next, period).as_ref() != Some(&steps) {
+            break;
+        }
+        rounds += 1;
+    }
+    rounds
+}
+
+/// The differences between two rounds, call by call: iteration, then addresses. None if they are not in step.
+fn steps_of(two: &[Call], period: usize) -> Option<Vec<(i64, Vec<i64>)>> {
+    let (first, second) = two.split_at(period);
+    first.iter().zip(second).map(|(a, b)| step_between(a, b)).collect()
+}
+
+fn step_between(a: &Call, b: &Call) -> Option<(i64, Vec<i64>)> {
+    let same = |(x, y): (&Address, &Address)| x.region == y.region && x.micro == y.micro && x.accumulate == y.accumulate;
+    if a.program != b.program || a.bindings.len() != b.bindings.len() || !a.bindings.iter().zip(&b.bindings).all(same) {
+        return None;
+    }
+    let steps = a.bindings.iter().zip(&b.bindings).map(|(x, y)| y.offset as i64 - x.offset as i64).collect();
+    Some((b.iteration.0 as i64 - a.iteration.0 as i64, steps))
+}
+
+/// A loop over whole rounds. Where the iteration numbers fall, the loop runs backwards, so that its index grows with the iteration.
+fn loop_over(calls: &[Call], period: usize) -> Item {
+    let rounds = calls.len() / period;
+    let Some(steps) = steps_of(&calls[..2 * period], period) else {
+        return Item::Loop { index: Index::Layer, start: 0, end: 0, reverse: false, body: Vec::new() };
+    };
+    let reverse = steps.first().is_some_and(|(iteration, _)| *iteration < 0);
+    let base = if reverse { &calls[calls.len() - period..] } else { &calls[..period] };
+    let sign = if reverse { -1 } else { 1 };
+    let body = base.iter().zip(&steps).map(|(call, (iteration, offsets))| {
+        let bindings = call.bindings.iter().zip(offsets).map(|(address, step)| Address { layer: sign * step, ..*address }).collect();
+        Item::Call(Call { program: call.program, bindings, iteration: (call.iteration.0, sign * iteration) })
+    });
+    Item::Loop { index: Index::Layer, start: 0, end: rounds as u64, reverse, body: body.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cranelift_entity::EntityRef;
+    use meshwright_plan::Region;
+    use meshwright_plan::program::{CallAccumulate, Program};
+
+    fn call(program: usize, offset: u64, iteration: u64) -> Call {
+        let address = Address { region: Region::new(0), offset, micro: 0, layer: 0, accumulate: CallAccumulate::Write };
+        Call { program: Program::new(program), bindings: vec![address], iteration: (iteration, 0) }
+    }
+
+    fn unrolled(items: &[Item]) -> Vec<(u32, u64, u64)> {
+        let mut all = Vec::new();
+        for item in items {
+            match item {
+                Item::Call(call) => all.push((call.program.as_u32(), call.bindings[0].offset, call.iteration.0)),
+                Item::Loop { start, end, reverse, body, .. } => {
+                    let mut values: Vec<u64> = (*start..*end).collect();
+                    if *reverse {
+                        values.reverse();
+                    }
+                    for value in values {
+                        for item in body {
+                            let Item::Call(call) = item else { panic!("loops are not nested") };
+                            let offset = call.bindings[0].offset as i64 + call.bindings[0].layer * value as i64;
+                            let iteration = call.iteration.0 as i64 + call.iteration.1 * value as i64;
+                            all.push((call.program.as_u32(), offset as u64, iteration as u64));
+                        }
+                    }
+                }
+                Item::Control => {}
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_stack_of_layers_is_one_loop_and_backward_counts_down() {
+        let forward: Vec<Call> = (0..6).map(|layer| call(1, 100 * layer, layer)).collect();
+        let backward: Vec<Call> = (0..6).rev().map(|layer| call(2, 100 * layer, layer)).collect();
+        let calls = [forward, backward].concat();
+        let items = roll(calls.clone());
+        assert_eq!(items.len(), 2);
+        assert!(matches!(&items[1], Item::Loop { reverse: true, .. }));
+        let expected: Vec<(u32, u64, u64)> = calls.iter().map(|call| (call.program.as_u32(), call.bindings[0].offset, call.iteration.0)).collect();
+        assert_eq!(unrolled(&items), expected);
+    }
+
+    #[test]
+    fn alternating_layers_are_one_loop_of_two() {
+        let calls: Vec<Call> = (0..8).map(|layer| call(layer as usize % 2, 64 * layer, layer)).collect();
+        let items = roll(calls);
+        assert_eq!(items.len(), 1);
+        assert_eq!(unrolled(&items).len(), 8);
+    }
+
+    #[test]
+    fn calls_that_are_not_in_step_stay_calls() {
+        let calls = vec![call(0, 0, 0), call(0, 10, 1), call(0, 30, 2), call(1, 0, 0)];
+        let expected = vec![(0, 0, 0), (0, 10, 1), (0, 30, 2), (1, 0, 0)];
+        assert_eq!(unrolled(&roll(calls)), expected);
+    }
+}

@@ -1,0 +1,29 @@
+//! Timelines: what a device does, in order.
+
+/// What one device does in one entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Timeline {
+    /// Once per microbatch.
+    pub micro: Vec<Event>,
+    /// Once, when all microbatches are done.
+    pub end: Vec<Event>,
+}
+
+/// One thing done. Numbers are indices into the graph's calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A call's forward program, which fills its stash.
+    Forward(usize),
+    /// A call's forward program, keeping nothing.
+    ForwardOnly(usize),
+    /// A call's backward program.
+    Backward(usize),
+    /// The squares of all gradients are summed.
+    SquareSum,
+    /// The factor on gradients is made from that sum.
+    Factor,
+    /// The control word.
+    Control,
+    /// All weights are updated.
+    Update,
+}
