@@ -3,10 +3,21 @@
 //! Requires nothing but text. Ensures that a tree comes only from a text without syntax errors, and that every
 //! error says what was expected in the language's words.
 
+mod build;
 pub mod diagnostic;
+mod error;
+mod layout;
+mod load;
+mod parse;
+mod recover;
+mod rules;
 pub mod source;
 pub mod tree;
 pub mod unit;
+pub mod word;
 
 pub use diagnostic::{CodeInfo, Diagnostic, Located, Place, Report, Severity, render};
+pub use error::CODES;
+pub use load::{LONGEST_CHAIN, Link, Spec, load};
+pub use parse::{LONGEST, MOST_ERRORS, parse};
 pub use source::{FileId, SourceFile, Sources, Span};
