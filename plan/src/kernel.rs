@@ -5,7 +5,9 @@
 //!
 //! Element address of operand `o` at a point of the iteration space: `place + element_bytes * (sum over dims of index * o.strides[dim])`.
 
+pub(crate) mod canonical;
 pub mod level;
+mod reach;
 
 use crate::Element;
 use cranelift_entity::{PrimaryMap, entity_impl};

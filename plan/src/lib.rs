@@ -7,7 +7,10 @@
 //! Text: `print` writes it, `parse` reads it back, and `parse(print(p)) == p`.
 
 pub mod arena;
+mod hash;
 pub mod kernel;
+pub mod parse;
+pub mod print;
 pub mod program;
 pub mod scalar;
 
@@ -116,6 +119,23 @@ pub struct Weight {
     pub init: Init,
     /// Gradient of the same layout: region and byte offset; none for frozen weights.
     pub gradient: Option<(Region, u64)>,
+}
+
+impl Plan {
+    /// Brings all kernels into canonical form, and everything that has no meaning to the value that the text stands for: how launches
+    /// without accumulating operands accumulate, how far apart the copies of a weight with one copy are.
+    pub fn canonical(&mut self) {
+        self.kernels.values_mut().for_each(KernelData::canonical);
+        for weight in self.weights.iter_mut().filter(|weight| weight.count == 1) {
+            weight.stride = 0;
+        }
+        for launch in self.programs.values_mut().flat_map(|program| &mut program.launches) {
+            let kernel = self.kernels.get(launch.kernel);
+            if kernel.is_some_and(|kernel| kernel.operands.values().all(|operand| operand.access != kernel::Access::Accumulate)) {
+                launch.accumulate = program::Accumulate::Write;
+            }
+        }
+    }
 }
 
 impl Weight {

@@ -1,0 +1,119 @@
+//! Regions, inputs, weights and readouts.
+
+use super::{Reader, cursor::Cursor, error::ParseError};
+use crate::{DimSize, Init, Input, Output, Readout, RegionData, RegionKind, Weight};
+
+impl Reader {
+    /// `region weights.Block weights at 0 bytes 1024`.
+    pub(super) fn region(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseError> {
+        let error = cursor.here("a name that no region above has");
+        let name = cursor.name("the region's name")?;
+        let kind = region_kind(cursor)?;
+        cursor.keyword("at")?;
+        let offset = cursor.integer()?;
+        cursor.keyword("bytes")?;
+        let bytes = cursor.integer()?;
+        let region = self.plan.arena.regions.push(RegionData { name: name.clone(), kind, offset, bytes });
+        if self.regions.insert(name, region).is_some() { Err(error) } else { Ok(()) }
+    }
+
+    /// `input tokens: i32[Batch 8, Seq 256] below 50257 in data.tokens`.
+    pub(super) fn input(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseError> {
+        let name = cursor.name("the input's name")?;
+        cursor.sign(":")?;
+        let element = cursor.element()?;
+        let dims = dims(cursor)?;
+        let bound = if cursor.skip_word("below") { Some(cursor.integer()?) } else { None };
+        cursor.keyword("in")?;
+        let region = self.region_name(cursor)?;
+        self.plan.inputs.push(Input { name, element, bound, dims, region });
+        Ok(())
+    }
+
+    /// `weight Gpt.Block[*].up: [Embed 384, Mlp 1536] normal 0.02 in weights.Block times 6 every 7087872 gradient gradients.Block`.
+    pub(super) fn weight(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseError> {
+        let path = cursor.name("the weight's path")?;
+        cursor.sign(":")?;
+        let dims = dims(cursor)?;
+        let init = init(cursor)?;
+        cursor.keyword("in")?;
+        let (region, offset) = self.place(cursor)?;
+        let (count, stride) = match cursor.skip_word("times") {
+            true => {
+                let count = cursor.integer()?;
+                cursor.keyword("every")?;
+                (count, cursor.integer()?)
+            }
+            false => (1, 0),
+        };
+        let gradient = if cursor.skip_word("gradient") {
+            Some(self.place(cursor)?)
+        } else if cursor.skip_word("frozen") {
+            None
+        } else {
+            return Err(cursor.here("`gradient` and a place, or `frozen`"));
+        };
+        self.plan.weights.push(Weight { path, count, dims, region, offset, stride, init, gradient });
+        Ok(())
+    }
+
+    /// `readout loss = results / results+4`.
+    pub(super) fn readout(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseError> {
+        let name = cursor.name("the readout's name")?;
+        cursor.sign("=")?;
+        let (region, offset) = self.place(cursor)?;
+        let mut count = None;
+        if cursor.skip_sign("/") {
+            let error = cursor.here("a place in the same region");
+            let (other, offset) = self.place(cursor)?;
+            count = Some(if other == region { offset } else { return Err(error) });
+        }
+        self.plan.readouts.push(Readout { name, region, offset, count });
+        Ok(())
+    }
+
+    /// `output result: f32[Seq 256, Vocab 65] in carries+1024`.
+    pub(super) fn output(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseError> {
+        let name = cursor.name("the output's name")?;
+        cursor.sign(":")?;
+        let element = cursor.element()?;
+        let dims = dims(cursor)?;
+        cursor.keyword("in")?;
+        let (region, offset) = self.place(cursor)?;
+        self.plan.outputs.push(Output { name, element, dims, region, offset });
+        Ok(())
+    }
+}
+
+fn region_kind(cursor: &mut Cursor<'_>) -> Result<RegionKind, ParseError> {
+    let error = cursor.here("`weights`, `gradients`, `moments`, `data`, `carries`, `stash`, `scratch` or `results`");
+    Ok(match cursor.word().as_deref() {
+        Some("weights") => RegionKind::Weights,
+        Some("gradients") => RegionKind::Gradients,
+        Some("moments") => RegionKind::Moments,
+        Some("data") => RegionKind::Data,
+        Some("carries") => RegionKind::Carries,
+        Some("stash") => RegionKind::Stash,
+        Some("scratch") => RegionKind::Scratch,
+        Some("results") => RegionKind::Results,
+        Some(_) | None => return Err(error),
+    })
+}
+
+fn init(cursor: &mut Cursor<'_>) -> Result<Init, ParseError> {
+    let error = cursor.here("`constant`, `normal` or `uniform`");
+    Ok(match cursor.word().as_deref() {
+        Some("constant") => Init::Constant(cursor.real()?),
+        Some("normal") => Init::Normal(cursor.real()?),
+        Some("uniform") => Init::Uniform(cursor.real()?),
+        Some(_) | None => return Err(error),
+    })
+}
+
+/// `[Embed 384, Mlp 1536]`.
+fn dims(cursor: &mut Cursor<'_>) -> Result<Vec<DimSize>, ParseError> {
+    cursor.bracketed(|cursor| {
+        let name = cursor.dim()?;
+        Ok(DimSize { name, size: cursor.integer()? })
+    })
+}

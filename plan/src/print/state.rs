@@ -1,0 +1,120 @@
+//! The state of a plan as text: arena, inputs, weights and readouts, one line each.
+
+use super::{Text, name};
+use crate::{DimSize, Init, Plan, Region, RegionKind, Weight};
+
+/// The arena and its regions, offsets and sizes in bytes.
+pub(super) fn arena(plan: &Plan, text: &mut Text) {
+    text.blank();
+    text.line(0, &[format!("arena {}  # {}", plan.arena.bytes, human(plan.arena.bytes))]);
+    let names: Vec<String> = plan.arena.regions.values().map(|region| name::quoted(&region.name)).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let digits = plan.arena.bytes.to_string().len();
+    for (region, name) in plan.arena.regions.values().zip(names) {
+        let (kind, offset, bytes) = (kind(region.kind), region.offset, region.bytes);
+        let place = format!("at {offset:>digits$} bytes {bytes:>digits$}");
+        text.line(0, &[format!("region {name:width$} {kind:9} {place}  # {}", human(bytes))]);
+    }
+}
+
+/// What the data source fills.
+pub(super) fn inputs(plan: &Plan, text: &mut Text) {
+    if !plan.inputs.is_empty() {
+        text.blank();
+    }
+    for input in &plan.inputs {
+        let bound = input.bound.map_or(String::new(), |bound| format!(" below {bound}"));
+        let place = place(plan, input.region, 0);
+        let element = input.element;
+        text.line(0, &[format!("input {}: {element}{}{bound} in {place}", name::quoted(&input.name), dims(&input.dims))]);
+    }
+}
+
+/// What is trained.
+pub(super) fn weights(plan: &Plan, text: &mut Text) {
+    if !plan.weights.is_empty() {
+        text.blank();
+    }
+    for weight in &plan.weights {
+        text.line(0, &[weight_line(plan, weight)]);
+    }
+}
+
+fn weight_line(plan: &Plan, weight: &Weight) -> String {
+    let copies =
+        if (weight.count, weight.stride) == (1, 0) { String::new() } else { format!(" times {} every {}", weight.count, weight.stride) };
+    let init = match weight.init {
+        Init::Constant(value) => format!("constant {value:?}"),
+        Init::Normal(deviation) => format!("normal {deviation:?}"),
+        Init::Uniform(bound) => format!("uniform {bound:?}"),
+    };
+    let gradient = match weight.gradient {
+        Some((region, offset)) => format!(" gradient {}", place(plan, region, offset)),
+        None => " frozen".to_owned(),
+    };
+    let at = place(plan, weight.region, weight.offset);
+    format!("weight {}: {} {init} in {at}{copies}{gradient}", name::quoted(&weight.path), dims(&weight.dims))
+}
+
+/// What is read after an entry.
+pub(super) fn readouts(plan: &Plan, text: &mut Text) {
+    if !plan.readouts.is_empty() {
+        text.blank();
+    }
+    for readout in &plan.readouts {
+        let over = readout.count.map_or(String::new(), |count| format!(" / {}", place(plan, readout.region, count)));
+        let at = place(plan, readout.region, readout.offset);
+        text.line(0, &[format!("readout {} = {at}{over}", name::quoted(&readout.name))]);
+    }
+}
+
+/// Tensors that are read after an entry.
+pub(super) fn outputs(plan: &Plan, text: &mut Text) {
+    if !plan.outputs.is_empty() {
+        text.blank();
+    }
+    for output in &plan.outputs {
+        let at = place(plan, output.region, output.offset);
+        text.line(0, &[format!("output {}: {}{} in {at}", name::quoted(&output.name), output.element, dims(&output.dims))]);
+    }
+}
+
+/// `region+offset`.
+pub(super) fn place(plan: &Plan, region: Region, offset: u64) -> String {
+    let name = plan.arena.regions.get(region).map_or_else(|| format!("{region}?"), |data| name::quoted(&data.name));
+    if offset == 0 { name } else { format!("{name}+{offset}") }
+}
+
+fn dims(dims: &[DimSize]) -> String {
+    let pieces: Vec<String> = dims.iter().map(|dim| format!("{} {}", name::dim(&dim.name), dim.size)).collect();
+    format!("[{}]", pieces.join(", "))
+}
+
+/// The word for a region's kind.
+pub(crate) fn kind(kind: RegionKind) -> &'static str {
+    match kind {
+        RegionKind::Weights => "weights",
+        RegionKind::Gradients => "gradients",
+        RegionKind::Moments => "moments",
+        RegionKind::Data => "data",
+        RegionKind::Carries => "carries",
+        RegionKind::Stash => "stash",
+        RegionKind::Scratch => "scratch",
+        RegionKind::Results => "results",
+    }
+}
+
+/// Bytes as a person says them: `36.8 MiB`.
+pub(crate) fn human(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", units[unit])
+}
