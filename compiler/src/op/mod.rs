@@ -153,3 +153,8 @@ impl Body {
         &self.values[value].ty
     }
 }
+
+/// The number that stands for a random site: FNV-1a over its path, stable over versions and machines.
+pub fn site_hash(path: &str) -> u64 {
+    path.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3))
+}
