@@ -205,8 +205,9 @@ pub enum NodeData {
         /// What is summed.
         arg: Node,
     },
-    /// A random number, uniform in 0..1 (24 bits): Philox4x32-10, key = (seed, site), counter = (element index low, high, step,
-    /// iteration), where element index = sum of index * strides + micro * micro_stride; the first of the four words is taken.
+    /// A random number, uniform in 0..1 (24 bits): Philox4x32-10, counter = (element index low, high, step, iteration), where element
+    /// index = sum of index * strides + micro * micro_stride and the step counts from 1; the first of the four words, `word >> 8`, is
+    /// divided by 2^24. Key: low and high half of `mix(mix(seed) ^ site)`, where `mix` is the finaliser of SplitMix64 (`x + 0x9E37…` first).
     Random {
         /// Hash of the site's path.
         site: u64,

@@ -153,7 +153,8 @@ pub struct Update {
     pub groups: Vec<UpdateGroup>,
     /// `Gradient → SquareSum` over a flat dim.
     pub square_sum: Program,
-    /// `SquareSum (and Report of the count) → Factor`, and the norm itself under `Report(0)`.
+    /// `SquareSum (and the count of `divide_by` as Report(1)) → Factor`, and the norm itself, of the divided gradient, under `Report(0)`.
+    /// All of them are without dims. `Factor` is there even without clipping.
     pub factor: Program,
 }
 
