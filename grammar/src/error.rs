@@ -87,13 +87,6 @@ pub(crate) fn statement_outside(span: Span, word: &str) -> Diagnostic {
         .help("move it into the braces of a `layer` or `model`; look for a `}` too many above")
 }
 
-/// An item that stands inside a layer.
-pub(crate) fn item_inside(span: Span, word: &str) -> Diagnostic {
-    Diagnostic::error("syntax::statement", format!("`{word}` belongs at the top of the file"))
-        .label(span, "stands inside a layer or a model")
-        .help("move it out of the braces; look for a missing `}` above")
-}
-
 fn at(error: Diagnostic, place: Option<Span>, text: &str) -> Diagnostic {
     match place {
         Some(span) => error.label(span, text),

@@ -194,6 +194,7 @@ impl Scan<'_> {
         let found = &self.text[start..end];
         let meant = error::meant_by(found);
         self.layout.diagnostics.push(error::character(self.span(start, end), found, meant));
+        self.layout.muted.push(start..end);
         self.blank(start, end);
         if let Some(meant) = meant {
             self.out[start..start + meant.len()].copy_from_slice(meant.as_bytes());
@@ -253,7 +254,13 @@ impl Scan<'_> {
         for (byte, start) in self.open.split_off(from.min(self.open.len())) {
             let here = self.span(at.min(self.text.len()), (at + 1).min(self.text.len()));
             self.layout.diagnostics.push(error::unclosed(self.span(start, start + 1), byte as char, here));
-            self.layout.muted.push(self.line_start(start)..at + 1);
+            if byte == b'{' {
+                let end = self.text[..at].trim_end().len();
+                self.layout.muted.push(end..at + 1);
+            } else {
+                self.layout.muted.push(self.line_start(start)..at + 1);
+                self.out[start] = b' ';
+            }
         }
     }
 

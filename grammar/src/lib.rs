@@ -4,8 +4,10 @@
 //! error says what was expected in the language's words.
 
 mod build;
+mod diagnose;
 pub mod diagnostic;
 mod error;
+mod expect;
 mod layout;
 mod load;
 mod parse;

@@ -149,6 +149,12 @@ pub const CODES: &[CodeInfo] = &[
         "Only tensors have one: `weight w: [In -> Out] = normal(0.02)`. The weights of an instance start as its layer says.",
     ),
     info("syntax::range", "an empty range in a path", "`Block[0..8]` is the blocks 0 to 7; `Block[3]` is one block."),
+    info("syntax::arrow", "`=>` for an arrow", "Arrows are written `->`: in results, in weights' types, in rules."),
+    info(
+        "syntax::reserved",
+        "a word of the language as a name",
+        "and, or, not, if, else, each, true, false and none are never names. The words that start statements may be.",
+    ),
     info("use::missing", "a file that cannot be read", "`use \"file.mesh\"` reads the file relative to the one that uses it."),
     info(
         "use::cycle",
@@ -157,3 +163,19 @@ pub const CODES: &[CodeInfo] = &[
     ),
     info("use::deep", "files that use each other too deep", "At most 32 files may use one another in a chain."),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_in_the_texts_is_listed_once_and_the_other_way_round() {
+        let texts = [include_str!("../error.rs"), include_str!("slips.rs")].concat();
+        let mut used: Vec<&str> = texts.split("Diagnostic::error(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        used.sort_unstable();
+        used.dedup();
+        let mut listed: Vec<&str> = CODES.iter().map(|info| info.code).collect();
+        listed.sort_unstable();
+        assert_eq!(used, listed);
+    }
+}

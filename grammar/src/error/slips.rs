@@ -228,3 +228,19 @@ pub(crate) fn range(span: Span) -> Diagnostic {
         .label(span, "the end is not included")
         .help("write the first, two dots, and one past the last: `Block[0..8]`")
 }
+
+pub(crate) fn fat_arrow(span: Span) -> Diagnostic {
+    Diagnostic::error("syntax::arrow", "an arrow is written `->`").label(span, "`=>` for `->`").help("write `->`")
+}
+
+pub(crate) fn reserved(span: Span, found: &str) -> Diagnostic {
+    Diagnostic::error("syntax::reserved", format!("`{found}` cannot be a name"))
+        .label(span, "a word of the language")
+        .help(format!("choose another name, such as `{found}_`"))
+}
+
+pub(crate) fn repeat_number(span: Span, count: &str) -> Diagnostic {
+    Diagnostic::error("syntax::dim_number", "`repeat` takes a dim")
+        .label(span, "a number, not a name")
+        .help(format!("add `Layers = {count}` to `dims {{ … }}` and write `repeat Layers`"))
+}
