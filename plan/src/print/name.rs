@@ -5,7 +5,7 @@
 use crate::kernel::{Access, Map, Reduce, Role};
 
 /// Words that an expression uses, so that no name may be one of them unquoted.
-const RESERVED: [&str; 11] = ["not", "and", "or", "inf", "nan", "fold", "via", "in", "by", "wrap", "step"];
+const RESERVED: [&str; 10] = ["not", "and", "or", "inf", "nan", "fold", "via", "in", "by", "wrap"];
 
 /// Whether an unquoted name may not be this word.
 pub(crate) fn is_reserved(word: &str) -> bool {

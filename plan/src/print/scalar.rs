@@ -32,6 +32,8 @@ fn expression(value: &Expr, tightness: u8) -> String {
     let (own, text) = match value {
         Expr::Const(value) => (if value.is_sign_negative() { 4 } else { 5 }, format!("{value:?}")),
         Expr::Step => (5, "step".to_owned()),
+        // the word alone is the step's number
+        Expr::Name(name) if name == "step" => (5, "\"step\"".to_owned()),
         Expr::Name(name) => (5, name::quoted(name)),
         Expr::Unary(Unary::Neg, arg) if matches!(**arg, Expr::Const(_)) => (4, format!("-({})", expression(arg, 0))),
         Expr::Unary(Unary::Neg, arg) => (4, format!("-{}", expression(arg, 5))),

@@ -1,0 +1,3 @@
+//! Tests of the plan crate: one binary, a module per kind of claim.
+
+mod round_trip;

@@ -1,0 +1,18 @@
+//! Text and plan are the same thing: reading what was printed gives the plan back, printing it again the same text.
+
+use meshwright_plan::{parse, print};
+
+/// Plans of this folder, by name.
+pub const PLANS: [(&str, &str); 1] = [("bigram", include_str!("../plans/bigram.plan"))];
+
+#[test]
+fn plans_read_back() {
+    for (name, text) in PLANS {
+        let plan = parse::parse(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let printed = print::print(&plan);
+        let again = parse::parse(&printed).unwrap_or_else(|error| panic!("{name}: {error}\n{printed}"));
+        assert_eq!(plan, again, "{name}");
+        assert_eq!(printed, print::print(&again), "{name}");
+        println!("{printed}");
+    }
+}
