@@ -1,7 +1,8 @@
 //! Initial weights: each element is a pure function of the run's seed, the weight's stable name and the element's global index, so any
 //! sharding, thread count or order gives the same weights.
 
-use super::philox::{Key, normal, uniform};
+use super::normal::normal;
+use super::philox::{Key, uniform};
 use meshwright_plan::Init;
 
 /// Fills `out` with the elements `start ..` of the weight `name`. Pieces may be filled in any order and by any thread.
@@ -16,15 +17,19 @@ pub fn fill(seed: u64, name: &str, init: Init, start: u64, out: &mut [f32]) {
 
 /// Calls `draw` once for each block of four elements that meets the range, and places its results.
 fn fill_blocks(start: u64, out: &mut [f32], draw: impl Fn(u64) -> [f32; 4]) {
-    let mut at = start;
-    let mut rest = out;
-    while !rest.is_empty() {
-        let (block, skip) = (at / 4, (at % 4) as usize);
-        let count = (4 - skip).min(rest.len());
-        let (now, later) = rest.split_at_mut(count);
-        now.copy_from_slice(&draw(block)[skip..skip + count]);
-        at += count as u64;
-        rest = later;
+    let head = (start.wrapping_neg() % 4).min(out.len() as u64) as usize;
+    let (head, rest) = out.split_at_mut(head);
+    if !head.is_empty() {
+        let skip = (start % 4) as usize;
+        head.copy_from_slice(&draw(start / 4)[skip..skip + head.len()]);
+    }
+    let first = start.div_ceil(4);
+    let (whole, tail) = rest.as_chunks_mut::<4>();
+    for (block, out) in (first..).zip(whole.iter_mut()) {
+        *out = draw(block);
+    }
+    if !tail.is_empty() {
+        tail.copy_from_slice(&draw(first + whole.len() as u64)[..tail.len()]);
     }
 }
 

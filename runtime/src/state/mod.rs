@@ -3,6 +3,7 @@
 //! Ensures: everything here is a function of the seed, stable names and global indices, never of threads, ranks or time.
 
 pub mod init;
+pub mod normal;
 pub mod philox;
 pub mod weights;
 

@@ -45,13 +45,6 @@ pub fn uniform(word: u32) -> f32 {
     (word >> 8) as f32 * (1.0 / 16_777_216.0)
 }
 
-/// Two independent standard normal numbers from two words, by Box and Muller in f64; at most 6.7 in magnitude.
-pub fn normal(a: u32, b: u32) -> [f64; 2] {
-    let radius = (-2.0 * ((f64::from(a) + 1.0) / 4_294_967_296.0).ln()).sqrt();
-    let (sin, cos) = (std::f64::consts::TAU * (f64::from(b) / 4_294_967_296.0)).sin_cos();
-    [radius * cos, radius * sin]
-}
-
 /// FNV-1a over bytes: stable over versions and machines, for keys and file splits, not for security.
 pub fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3))
@@ -92,20 +85,5 @@ mod tests {
     fn uniform_stays_below_one() {
         assert_eq!(uniform(0), 0.0);
         assert!(uniform(u32::MAX) < 1.0);
-    }
-
-    #[test]
-    fn normal_has_the_moments() {
-        let key = Key::new(7, "moments");
-        let draws: Vec<f64> = (0..50_000)
-            .flat_map(|i| {
-                let [a, b, c, d] = key.at(0, i);
-                let ([p, q], [r, s]) = (normal(a, b), normal(c, d));
-                [p, q, r, s]
-            })
-            .collect();
-        let mean = |power: i32| draws.iter().map(|x| x.powi(power)).sum::<f64>() / draws.len() as f64;
-        assert!(mean(1).abs() < 0.01 && (mean(2) - 1.0).abs() < 0.01, "{} {}", mean(1), mean(2));
-        assert!(mean(3).abs() < 0.03 && (mean(4) - 3.0).abs() < 0.06, "{} {}", mean(3), mean(4));
     }
 }
