@@ -102,6 +102,14 @@ fn every_window_once_an_epoch_from_another_offset() {
     assert!(offsets.len() >= 5 && offsets.keys().all(|offset| *offset < 8), "{offsets:?}");
 }
 
+/// Whoever fills batches ahead may do so from any thread.
+#[test]
+fn data_is_shared_by_threads() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    let folder = corpus("data-shared", 20, 100);
+    shared(&Data::open(&text(&folder, 2, 16)).unwrap());
+}
+
 #[test]
 fn a_batch_does_not_depend_on_how_it_is_asked_for() {
     let folder = corpus("data-pieces", 30, 200);
@@ -232,6 +240,21 @@ fn tables_fill_inputs_by_column() {
     (0..10).for_each(|i| row(Part::Validation, i));
     seen.sort_unstable();
     assert!(seen.into_iter().eq(0..100), "every row is in one part, once");
+}
+
+/// Spreadsheets save a mark of three bytes in front, blanks behind commas and carriage returns.
+#[test]
+fn tables_from_spreadsheets_are_read() {
+    let folder = Folder::new("data-table-spreadsheet");
+    let settings = table(&folder);
+    let first = Data::open(&settings).unwrap();
+    let text = std::fs::read_to_string(folder.path("houses.csv")).unwrap();
+    folder.write("houses.csv", format!("\u{FEFF}{}", text.replace(',', ", ").replace('\n', "\r\n")));
+    let second = Data::open(&settings).unwrap();
+    let (mut a, mut b) = ([0.0; 16], [0.0; 16]);
+    first.fill(Part::Train, 3, 0..8, 0, Slot::Real(&mut a)).unwrap();
+    second.fill(Part::Train, 3, 0..8, 0, Slot::Real(&mut b)).unwrap();
+    assert_eq!(a, b);
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl Windows {
     /// Checks that the inputs are of the shapes that these sources give; the streams come later, because reading them is slow.
     pub fn new(inputs: &[Input], source: &'static str, seed: u64) -> Result<Windows, Error> {
         let fields = inputs.iter().map(|input| field(input, source)).collect::<Result<Vec<_>, _>>()?;
-        let seq = inputs.first().map_or(0, |input| input.dims[1].1);
+        let seq = inputs.first().map_or(1, |input| input.dims[1].1).max(1);
         if let Some(input) = inputs.iter().find(|input| input.dims[1].1 != seq) {
             return Err(shape(input, &inputs[0].dims[1].0));
         }
