@@ -1,5 +1,91 @@
 //! `fuse`: programs of primitives → kernels in kernel IR.
 //!
 //! In: a [`crate::graph::ir::Program`]. Out: an [`ir::Fused`]: launches of kernels over buffers that compute the same.
+//!
+//! The order: [`legalise`] (what kernels can say) → [`view`] and [`facts`] (analyses) → [`group`] (who shares a kernel) → [`storage`] (what is kept
+//! in memory) → one lowering per skeleton: [`rows`], [`contract`], [`attention`], [`segmented`]. Nothing here depends on the machine that compiles
+//! or runs; work is cut by shapes only.
+//!
+//! Ensures: [`verify::verify`] holds; every role has one buffer; what calls add up is added in the kernel that makes it; a role
+//! that is input and output is updated in place.
 
+mod attention;
+mod contract;
+pub mod facts;
+pub mod group;
 pub mod ir;
+mod legal_index;
+pub mod legalise;
+mod name;
+pub mod rows;
+mod segmented;
+pub mod space;
+pub mod storage;
+mod tile;
+pub mod view;
+
+use crate::graph::ir::Program;
+use crate::op::{Dim, Dims, Index, Op, Value};
+use facts::{Facts, Kind};
+use group::Group;
+use ir::{Fused, FusedLaunch};
+use meshwright_plan::program::Accumulate;
+use std::collections::BTreeSet;
+use storage::Storage;
+
+/// Fuses a program. `batch` is the dim that `microbatches` cut; its size in `dims` is that of one microbatch.
+pub fn fuse(program: &Program, dims: &Dims, batch: Dim, microbatches: u64) -> Fused {
+    let legal = legalise::legalise(program, dims, batch);
+    let facts = Facts::new(&legal, dims);
+    let groups = group::group(&facts);
+    let mut storage = Storage::new(&facts, &kept(&facts, &groups));
+    let step = rows::Step { batch, microbatches };
+    let mut started = BTreeSet::new();
+    let launches = groups.iter().filter_map(|group| launch(&facts, group, &mut storage, step, &mut started)).collect();
+    Fused { buffers: storage.buffers, launches }
+}
+
+/// Values that must be in memory: read by another kernel, or made by one that writes all its results.
+fn kept(facts: &Facts<'_>, groups: &[Group]) -> BTreeSet<Value> {
+    let mut kept = BTreeSet::new();
+    for group in groups {
+        for index in &group.insts {
+            if group.kind != Kind::Rows {
+                kept.extend(&facts.inst(*index).results);
+            }
+            kept.extend(facts.inst(*index).results.iter().filter(|result| facts.target[**result].is_some()));
+            for (base, far) in facts.reads(*index) {
+                let outside = facts.def[base].is_some_and(|def| far || !(facts.free[def] || group.insts.contains(&def)));
+                if outside {
+                    kept.insert(base);
+                }
+            }
+        }
+    }
+    kept
+}
+
+/// The launch of a group. `started`: sums of contractions that have their first part already.
+fn launch(facts: &Facts<'_>, group: &Group, storage: &mut Storage, step: rows::Step, started: &mut BTreeSet<Value>) -> Option<FusedLaunch> {
+    let index = group.insts[0];
+    match group.kind {
+        Kind::Rows => Some(rows::lower(facts, group, storage, step)),
+        Kind::Attention => Some(attention::lower(facts, index, storage)),
+        Kind::Contract => {
+            let Op::Contract(over) = &facts.inst(index).op else { return None };
+            let result = facts.inst(index).results[0];
+            let first = started.insert(facts.target[result].unwrap_or(result));
+            let accumulate = match (first, storage.spot(result).adds) {
+                (false, _) => Accumulate::Add,
+                (true, true) => Accumulate::ByCall,
+                (true, false) => Accumulate::Write,
+            };
+            Some(contract::lower(facts, index, over, storage, accumulate))
+        }
+        Kind::Segmented => {
+            let Op::Index(Index::Scatter { into }) = &facts.inst(index).op else { return None };
+            Some(segmented::lower(facts, index, *into, storage))
+        }
+        Kind::Join | Kind::Nothing => None,
+    }
+}
