@@ -6,7 +6,7 @@
 use super::{Text, name, view};
 use crate::KernelData;
 use crate::kernel::canonical::{Body, Statement};
-use crate::kernel::{Access, Effect, Gather, Map, Move, Node, NodeData, Rows, Slot};
+use crate::kernel::{Access, Effect, Gather, Map, Move, Node, NodeData, Reduce, Rows, Slot};
 use cranelift_entity::SecondaryMap;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,6 +68,7 @@ impl Printer<'_> {
     /// A name for a node, made from what it does and not taken by an operand.
     fn fresh(&mut self, node: Node) -> String {
         let base = match &self.body.rows.nodes[node] {
+            NodeData::Map { op, args } if self.is_mean(*op, args) => "mean",
             NodeData::Map { op, .. } => name::letter(*op),
             NodeData::Reduce { op, .. } => name::reduce_spelling(*op),
             NodeData::Scan { .. } => "running",
@@ -82,6 +83,18 @@ impl Printer<'_> {
             if self.taken.insert(name.clone()) {
                 return name;
             }
+        }
+    }
+
+    /// A sum over the lanes times one over their number.
+    fn is_mean(&self, op: Map, args: &[Node]) -> bool {
+        let [Some(first), Some(second)] = [args.first(), args.get(1)].map(|arg| arg.and_then(|arg| self.body.rows.nodes.get(*arg))) else {
+            return false;
+        };
+        let lanes = self.body.kernel.lane().map_or(1.0, |lane| self.body.kernel.dims[lane].size as f64);
+        match (first, second) {
+            (NodeData::Reduce { op: Reduce::Sum, .. }, NodeData::Const(factor)) => op == Map::Mul && *factor == (1.0 / lanes) as f32,
+            _ => false,
         }
     }
 

@@ -110,7 +110,7 @@ pub(super) fn letter(op: Map) -> &'static str {
         Map::Tanh => "t",
         Map::Erf => "erf",
         Map::Sqrt => "root",
-        Map::Rsqrt => "r",
+        Map::Rsqrt => "rstd",
         Map::Lt | Map::Le | Map::Eq | Map::Ne | Map::And | Map::Or | Map::Not => "is",
         Map::Where => "w",
         Map::Real => "x",

@@ -1,9 +1,10 @@
 //! Text and plan are the same thing: reading what was printed gives the plan back, printing it again the same text.
 
-use meshwright_plan::{parse, print};
+use meshwright_plan::{parse, print, verify};
 
 /// Plans of this folder, by name.
-pub const PLANS: [(&str, &str); 1] = [("bigram", include_str!("../plans/bigram.plan"))];
+pub const PLANS: [(&str, &str); 2] =
+    [("bigram", include_str!("../plans/bigram.plan")), ("attention", include_str!("../plans/attention.plan"))];
 
 #[test]
 fn plans_read_back() {
@@ -14,5 +15,15 @@ fn plans_read_back() {
         assert_eq!(plan, again, "{name}");
         assert_eq!(printed, print::print(&again), "{name}");
         println!("{printed}");
+    }
+}
+
+#[test]
+fn plans_verify() {
+    for (name, text) in PLANS {
+        let plan = parse::parse(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if let Err(violations) = verify::verify(&plan) {
+            panic!("{name}: {}", violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+        }
     }
 }
