@@ -1,0 +1,161 @@
+//! The skeleton `rows`: elementwise work, row reductions, lookups and folds over rows, as machine code.
+//!
+//! Requires: kernels that the plan's verifier accepted. Ensures: results as the plan's documentation defines them, with equal bits on every
+//! machine and any number of threads. Cranelift appears in this folder only.
+
+mod drive;
+mod emit;
+pub mod jit;
+mod routines;
+mod schedule;
+#[cfg(test)]
+mod tests;
+
+use cranelift_entity::EntityRef;
+use cranelift_module::FuncId;
+use emit::{Emitter, Target, Words};
+use jit::{Code, Entry};
+use meshwright_plan::kernel::level::Level;
+use meshwright_plan::kernel::{Access, Effect, KernelData, NodeData, Reduce, Role, Rows};
+use schedule::Schedule;
+
+use super::isa::Isa;
+
+/// A `rows` kernel whose code is defined but not yet executable.
+pub struct Defined {
+    write: FuncId,
+    add: FuncId,
+    shape: Shape,
+}
+
+/// A `rows` kernel that can run.
+pub struct Runnable {
+    write: Entry,
+    add: Entry,
+    shape: Shape,
+}
+
+/// What the driver needs to know of a kernel.
+struct Shape {
+    words: Words,
+    /// Parallel dims, outermost first: index of the dim and its size.
+    rows: Vec<(usize, usize)>,
+    lanes: usize,
+    /// Per operand, bytes per step along each of `rows`.
+    strides: Vec<Vec<isize>>,
+    folds: Vec<Fold>,
+    /// How many of the last row dims are folded.
+    folded: usize,
+    blocks: usize,
+    /// Whether ranges of lanes may run in different cells.
+    divisible: bool,
+    effects: usize,
+    /// Bytes of the buffers of values.
+    buffers: usize,
+}
+
+/// A fold over rows.
+struct Fold {
+    effect: usize,
+    slot: usize,
+    partials: Option<usize>,
+    op: Reduce,
+    /// Elements of its result per point of the rows that remain.
+    width: usize,
+    /// Elements from one of them to the next in the operand.
+    stride: isize,
+    /// Whether the launch decides if it adds.
+    accumulates: bool,
+}
+
+impl Defined {
+    /// Emits a kernel's code; `scalars` are the names of the step's scalars.
+    ///
+    /// # Errors
+    /// The body is not well typed, or a scalar is unknown: the plan was not verified.
+    pub fn new(code: &mut Code, kernel: &KernelData, rows: &Rows, scalars: &[String]) -> Result<Defined, String> {
+        let types = rows.types(kernel).map_err(|error| error.to_string())?;
+        for data in rows.nodes.values() {
+            if let NodeData::Scalar(name) = data
+                && !scalars.contains(name)
+            {
+                return Err(format!("there is no scalar `{name}`"));
+            }
+        }
+        let schedule = Schedule::new(kernel, rows, types);
+        let convention = code.convention();
+        let config = code.frontend();
+        let mut define = |accumulate: bool| {
+            let target = Target { isa: Isa::detect(), convention, scalars, accumulate };
+            code.define(|builder| Emitter::emit(builder, config, kernel, rows, &schedule, &target))
+        };
+        let write = define(false)?;
+        let adds = |effect: &Effect| match effect {
+            Effect::Store { slot, .. } => kernel.operands[*slot].access == Access::Accumulate,
+            Effect::Fold { .. } => false,
+        };
+        let add = if rows.effects.iter().any(adds) { define(true)? } else { write };
+        Ok(Defined { write, add, shape: Shape::new(kernel, rows, &schedule) })
+    }
+
+    /// The kernel with its addresses, once the code is finished.
+    #[must_use]
+    pub fn finish(self, code: &Code) -> Runnable {
+        Runnable { write: code.entry(self.write), add: code.entry(self.add), shape: self.shape }
+    }
+}
+
+impl Shape {
+    fn new(kernel: &KernelData, rows: &Rows, schedule: &Schedule) -> Shape {
+        let row_dims = kernel.dims.iter().filter(|(_, dim)| dim.role == Role::Row);
+        let row_dims: Vec<(usize, usize)> = row_dims.map(|(axis, dim)| (axis.index(), dim.size as usize)).collect();
+        let lane = kernel.lane();
+        let lanes = lane.map_or(1, |lane| kernel.dims[lane].size as usize);
+        let bytes_along = |operand: &meshwright_plan::kernel::Operand| {
+            row_dims.iter().map(|(axis, _)| operand.strides[*axis] as isize * operand.element.bytes() as isize).collect()
+        };
+        let strides = kernel.operands.values().map(bytes_along).collect();
+        let folds = rows.effects.iter().enumerate().filter_map(|(effect, data)| match data {
+            Effect::Store { .. } => None,
+            Effect::Fold { slot, partials, op, value } => {
+                let stride = lane.map_or(0, |lane| kernel.operands[*slot].strides[lane.index()] as isize);
+                let wide = schedule.levels[*value] == Level::Lane || stride != 0;
+                let accumulates = kernel.operands[*slot].access == Access::Accumulate;
+                let (slot, partials) = (slot.index(), partials.map(EntityRef::index));
+                Some(Fold { effect, slot, partials, op: *op, width: if wide { lanes } else { 1 }, stride, accumulates })
+            }
+        });
+        let folds: Vec<Fold> = folds.collect();
+        Shape {
+            words: Words::new(kernel),
+            lanes,
+            strides,
+            folded: rows.folded as usize,
+            blocks: (rows.blocks as usize).max(1),
+            divisible: folds.is_empty() && schedule.lanes_are_independent(rows),
+            effects: rows.effects.len(),
+            buffers: schedule.bytes,
+            rows: row_dims,
+            folds,
+        }
+    }
+
+    /// Number of rows.
+    fn count(&self) -> usize {
+        self.rows.iter().map(|(_, size)| size).product()
+    }
+
+    /// Bytes of a thread's scratch: words, then the folds' accumulators, then buffers.
+    fn scratch(&self) -> usize {
+        self.buffers_at() + self.buffers
+    }
+
+    fn words_bytes(&self) -> usize {
+        (8 * self.words.count(self.effects)).next_multiple_of(64)
+    }
+
+    fn buffers_at(&self) -> usize {
+        let folds: usize = self.folds.iter().map(|fold| (4 * fold.width).next_multiple_of(64)).sum();
+        self.words_bytes() + folds
+    }
+}
