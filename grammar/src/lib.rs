@@ -8,6 +8,7 @@ mod diagnose;
 pub mod diagnostic;
 mod error;
 mod expect;
+pub mod format;
 mod layout;
 mod load;
 mod parse;
@@ -20,6 +21,7 @@ pub mod word;
 
 pub use diagnostic::{CodeInfo, Diagnostic, Located, Place, Report, Severity, render};
 pub use error::CODES;
+pub use format::format;
 pub use load::{LONGEST_CHAIN, Link, Spec, load};
 pub use parse::{LONGEST, MOST_ERRORS, parse};
 pub use source::{FileId, SourceFile, Sources, Span};
