@@ -13,6 +13,7 @@ pub mod parse;
 pub mod print;
 pub mod program;
 pub mod scalar;
+pub mod summary;
 pub mod verify;
 
 use std::fmt;

@@ -15,6 +15,7 @@ mod view;
 
 use crate::{KernelData, Plan, hash};
 pub(crate) use name::is_reserved;
+pub(crate) use state::{human, kind};
 
 /// The version of the text format; it changes when old text would read back as a different plan.
 pub const FORMAT: u32 = 1;

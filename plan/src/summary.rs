@@ -1,0 +1,165 @@
+//! What a plan costs, as a person asks: memory by kind, parameters, kernels and launches, arithmetic per step.
+//!
+//! Requires a plan that verifies; others give numbers without meaning, but no panic. Ensures nothing about speed: no device is known here.
+
+use crate::kernel::{Attention, Role, Skeleton};
+use crate::print::{human, kind};
+use crate::program::Item;
+use crate::{KernelData, Plan, Program, RegionKind};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The numbers of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// The model's name.
+    pub name: String,
+    /// Bytes of the arena.
+    pub arena: u64,
+    /// Bytes by what they are for, in the order of `RegionKind`.
+    pub memory: Vec<(RegionKind, u64)>,
+    /// Trained numbers, and numbers that are frozen.
+    pub parameters: (u64, u64),
+    /// Different kernels by skeleton: rows, contract, attention (and gradients), segmented.
+    pub kernels: [(&'static str, usize); 4],
+    /// Different programs, and launches in their texts.
+    pub programs: (usize, usize),
+    /// One line per entry.
+    pub entries: Vec<EntrySummary>,
+}
+
+/// What one run of an entry does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntrySummary {
+    /// `step`.
+    pub name: String,
+    /// Calls of programs, loops counted out.
+    pub calls: u64,
+    /// Launches of kernels.
+    pub launches: u64,
+    /// Additions and multiplications of matrix products and attention (attention: of what the mask shows).
+    pub flops: f64,
+}
+
+/// Adds up a plan.
+pub fn summary(plan: &Plan) -> Summary {
+    let mut memory: BTreeMap<RegionKind, u64> = BTreeMap::new();
+    for region in plan.arena.regions.values() {
+        let bytes = memory.entry(region.kind).or_insert(0);
+        *bytes = bytes.saturating_add(region.bytes);
+    }
+    let count = |wanted: &str| plan.kernels.values().filter(|kernel| family(kernel) == wanted).count();
+    let sum = |frozen: bool| {
+        let chosen = plan.weights.iter().filter(|weight| weight.gradient.is_none() == frozen);
+        let size = |weight: &crate::Weight| weight.dims.iter().fold(weight.count, |size, dim| size.saturating_mul(dim.size));
+        chosen.map(size).fold(0, u64::saturating_add)
+    };
+    Summary {
+        name: plan.name.clone(),
+        arena: plan.arena.bytes,
+        memory: memory.into_iter().collect(),
+        parameters: (sum(false), sum(true)),
+        kernels: ["rows", "contract", "attention", "segmented"].map(|family| (family, count(family))),
+        programs: (plan.programs.len(), plan.programs.values().map(|program| program.launches.len()).sum()),
+        entries: plan.entries.iter().map(|entry| add_up(plan, &entry.name, &entry.body)).collect(),
+    }
+}
+
+fn family(kernel: &KernelData) -> &'static str {
+    match &kernel.skeleton {
+        Skeleton::Rows(_) => "rows",
+        Skeleton::Contract { .. } => "contract",
+        Skeleton::Attention(_) | Skeleton::AttentionGrad(_) => "attention",
+        Skeleton::Segmented => "segmented",
+    }
+}
+
+fn add_up(plan: &Plan, name: &str, body: &[Item]) -> EntrySummary {
+    let mut total = EntrySummary { name: name.to_owned(), calls: 0, launches: 0, flops: 0.0 };
+    for item in body {
+        match item {
+            Item::Loop { start, end, body, .. } => {
+                let (inner, times) = (add_up(plan, name, body), end.saturating_sub(*start));
+                total.calls = total.calls.saturating_add(inner.calls.saturating_mul(times));
+                total.launches = total.launches.saturating_add(inner.launches.saturating_mul(times));
+                total.flops += inner.flops * times as f64;
+            }
+            Item::Call(call) => {
+                let (launches, flops) = program(plan, call.program);
+                total.calls = total.calls.saturating_add(1);
+                total.launches = total.launches.saturating_add(launches);
+                total.flops += flops;
+            }
+            Item::Control => {}
+        }
+    }
+    total
+}
+
+/// Launches and arithmetic of one call.
+fn program(plan: &Plan, program: Program) -> (u64, f64) {
+    let launches = plan.programs.get(program).map_or(&[][..], |data| &data.launches);
+    let flops = launches.iter().filter_map(|launch| plan.kernels.get(launch.kernel)).map(flops).sum();
+    (launches.len() as u64, flops)
+}
+
+/// Additions and multiplications of a contraction; 0 for kernels that contract nothing.
+pub fn flops(kernel: &KernelData) -> f64 {
+    let size =
+        |roles: &[Role]| -> f64 { kernel.dims.values().filter(|dim| roles.contains(&dim.role)).map(|dim| dim.size as f64).product() };
+    let attention = |shape: &Attention, products: [f64; 2]| {
+        let pairs = size(&[Role::Batch, Role::M]) * visible(shape, size(&[Role::Query]), size(&[Role::Key]));
+        2.0 * pairs * (products[0] * size(&[Role::Feature]) + products[1] * size(&[Role::Value]))
+    };
+    match &kernel.skeleton {
+        Skeleton::Rows(_) | Skeleton::Segmented => 0.0,
+        Skeleton::Contract { .. } => 2.0 * size(&[Role::Batch, Role::M, Role::N, Role::K]),
+        // scores over features; mixing over values
+        Skeleton::Attention(shape) => attention(shape, [1.0, 1.0]),
+        // scores again, dq and dk over features; dv and the gradient of probabilities over values
+        Skeleton::AttentionGrad(shape) => attention(shape, [3.0, 2.0]),
+    }
+}
+
+/// Pairs of a query and a key that the mask shows.
+fn visible(shape: &Attention, queries: f64, keys: f64) -> f64 {
+    let triangle = |n: f64| n * (n + 1.0) / 2.0;
+    // query i misses keys 0 to i - window
+    let before = shape.window.map_or(0.0, |window| triangle((queries - window as f64).max(0.0)));
+    // of all queries i, those beyond the last key see all keys, the others i + 1
+    let seen = if shape.causal { triangle(queries.min(keys)) + (queries - keys).max(0.0) * keys } else { queries * keys };
+    (seen - before).max(0.0)
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (trained, frozen) = self.parameters;
+        writeln!(f, "{}", self.name)?;
+        let held = if frozen == 0 { String::new() } else { format!(", and {frozen} frozen") };
+        writeln!(f, "  parameters  {trained} trained{held}")?;
+        writeln!(f, "  memory      {}", human(self.arena))?;
+        for (region, bytes) in &self.memory {
+            writeln!(f, "    {:<9} {:>10}", kind(*region), human(*bytes))?;
+        }
+        let kernels: Vec<String> = self.kernels.iter().filter(|(_, count)| *count > 0).map(|(name, n)| format!("{n} {name}")).collect();
+        writeln!(f, "  kernels     {}", kernels.join(", "))?;
+        writeln!(f, "  programs    {} with {} launches", self.programs.0, self.programs.1)?;
+        for entry in &self.entries {
+            let (name, calls, launches) = (&entry.name, entry.calls, entry.launches);
+            writeln!(f, "  {name:<11} {calls} calls, {launches} launches, {} in matrix products", arithmetic(entry.flops))?;
+        }
+        Ok(())
+    }
+}
+
+/// Operations as a person says them: `43.1 GFLOP`.
+fn arithmetic(flops: f64) -> String {
+    let units = ["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP"];
+    let mut value = flops;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{value} {}", units[unit]) } else { format!("{value:.1} {}", units[unit]) }
+}
