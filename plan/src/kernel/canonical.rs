@@ -116,12 +116,12 @@ impl<'a> Body<'a> {
         Body { kernel, rows, named }
     }
 
-    /// A store into an operand that is only written: its value can afterwards be called by the operand's name.
-    pub(crate) fn names_value(&self, effect: &Effect) -> bool {
-        match effect {
-            Effect::Store { slot, .. } => self.kernel.operands.get(*slot).is_some_and(|operand| operand.access == Access::Write),
-            Effect::Fold { .. } => false,
-        }
+    /// The first store into an operand that is only written: its value can afterwards be called by the operand's name.
+    pub(crate) fn names_value(&self, index: usize) -> bool {
+        let Effect::Store { slot, .. } = &self.rows.effects[index] else { return false };
+        let stored = |effect: &Effect| matches!(effect, Effect::Store { slot: other, .. } if other == slot);
+        let written = self.kernel.operands.get(*slot).is_some_and(|operand| operand.access == Access::Write);
+        written && !self.rows.effects[..index].iter().any(stored)
     }
 
     /// The lines of the body.
@@ -130,7 +130,7 @@ impl<'a> Body<'a> {
         let mut statements = Vec::new();
         for (index, effect) in self.rows.effects.iter().enumerate() {
             for node in post_order(self.rows, effect.value(), &mut seen) {
-                if self.named[node] && !(node == effect.value() && self.names_value(effect)) {
+                if self.named[node] && !(node == effect.value() && self.names_value(index)) {
                     statements.push(Statement::Let(node));
                 }
             }

@@ -43,15 +43,17 @@ impl Printer<'_> {
                 self.names[node] = name;
                 format!("{} = {value}", self.names[node])
             }
-            Statement::Effect(index) => self.effect(&self.body.rows.effects[index].clone()),
+            Statement::Effect(index) => self.effect(index),
         }
     }
 
-    fn effect(&mut self, effect: &Effect) -> String {
+    fn effect(&mut self, index: usize) -> String {
+        let rows = self.body.rows;
+        let effect = &rows.effects[index];
         let target = self.operand(effect.slot());
         match effect {
             Effect::Store { value, .. } => {
-                let first = self.names[*value].is_empty() && self.body.named[*value];
+                let first = self.names[*value].is_empty() && self.body.named[*value] && self.body.names_value(index);
                 let shown = self.value(*value, first, 0);
                 if first {
                     self.names[*value].clone_from(&target);
