@@ -4,6 +4,8 @@
 //! Reverse-mode differentiation by a rule per primitive (Griewank and Walther 2008), remat by policy.
 
 pub mod autodiff;
+pub mod cse;
+pub mod dce;
 pub mod differentiate;
 pub mod error;
 pub mod extract;
@@ -16,5 +18,6 @@ pub mod mincut;
 pub mod precision;
 pub mod print;
 pub mod remat;
+pub mod simplify;
 pub mod tidy;
 pub mod vjp;

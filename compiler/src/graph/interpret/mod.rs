@@ -15,6 +15,7 @@ pub mod tensor;
 mod tests;
 pub mod update;
 
+pub use map::apply as map_element;
 pub use tensor::Tensor;
 
 use super::ir::{Program, Role};
