@@ -20,4 +20,28 @@ pub mod print;
 pub mod remat;
 pub mod simplify;
 pub mod tidy;
+pub mod verify;
 pub mod vjp;
+
+use crate::model::ir::Model;
+use ir::{Graph, Program};
+use meshwright_grammar::Diagnostic;
+
+/// The training graph of a model; without `train`, one that only evaluates.
+///
+/// Ensures what [`verify::graph`] checks. The user can be at fault in what [`error`] lists.
+pub fn build(model: &Model, train: bool) -> Result<Graph, Vec<Diagnostic>> {
+    let mut model = model.clone();
+    microbatch::cut(&mut model)?;
+    let mut graph = lower::lower(&model, train)?;
+    let dims = graph.dims.clone();
+    for segment in graph.segments.values_mut() {
+        let programs: [Option<&mut Program>; 3] = [Some(&mut segment.forward), Some(&mut segment.forward_only), segment.backward.as_mut()];
+        for program in programs.into_iter().flatten() {
+            precision::round(program, model.settings.train.precision);
+            simplify::drop_marks(program);
+            tidy::tidy(program, &dims);
+        }
+    }
+    Ok(graph)
+}

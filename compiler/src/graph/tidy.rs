@@ -1,12 +1,19 @@
 //! The order in which a program is made smaller.
 //!
-//! Requires a program in order. Ensures the same outputs from fewer instructions, without instructions or inputs that no output needs.
+//! Requires a program in order, of one pass: what remat computes again stands in another program than its first computation. Ensures the same
+//! outputs from fewer instructions, without instructions that no output needs.
 
-use super::extract::extract;
+use super::cse::cse;
+use super::dce::dce;
 use super::ir::Program;
+use super::simplify::simplify;
 use crate::op::Dims;
 
-/// Simplifies a program in place.
-pub fn tidy(program: &mut Program, _dims: &Dims) {
-    *program = extract(&program.body, &program.outputs, &program.inputs, |_| false);
+/// Simplifies a program in place. Two rounds: what the first merges lets the second see more.
+pub fn tidy(program: &mut Program, dims: &Dims) {
+    for _ in 0..2 {
+        simplify(program, dims);
+        cse(program);
+    }
+    dce(program);
 }

@@ -11,6 +11,8 @@ mod index;
 mod map;
 mod reduce;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 use crate::op::{Body, Dim, Dims, Element, Inst, Map, Op, Origin, Reduce, Shape, Type, Value};
 
