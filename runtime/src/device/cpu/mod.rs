@@ -4,10 +4,17 @@
 //! Ensures: elementwise results and row reductions have equal bits on every instruction set and any number of threads.
 
 pub mod attention;
+mod execute;
 pub mod gemm;
 pub mod isa;
+pub mod loops;
 pub mod math;
 pub mod rows;
+pub mod segmented;
+#[cfg(test)]
+mod tests;
+
+pub use execute::{Cpu, LoadError};
 
 /// What a kernel works on, beyond its own text.
 #[derive(Clone, Copy, Debug)]

@@ -3,10 +3,11 @@
 //! Requires, ensures: see the module above. With P the probabilities, `dV = Pᵀ·dO`, `dS = P ∘ (dO·Vᵀ − rowsum(O ∘ dO))`, `dQ = dS·K` and
 //! `dK = dSᵀ·Q`, the last two times the scale.
 
-use super::forward::Scratch;
-use super::{Attend, BLOCK, Block, DK, DOUT, DQ, DV, K, LSE, OUT, Places, Q, V, points};
+use super::{Attend, BLOCK, Block, DK, DOUT, DQ, DV, K, LSE, OUT, Places, Q, V};
+use crate::device::cpu::Scratch;
 use crate::device::cpu::gemm::{Size, View, ViewMut, gemm};
 use crate::device::cpu::isa::Isa;
+use crate::device::cpu::loops::points;
 use crate::device::cpu::math;
 use crate::pool::Pool;
 
@@ -14,11 +15,10 @@ impl Attend {
     /// Writes dq, dk and dv; operands in the order q, k, v, out, lse, dout, dq, dk, dv.
     ///
     /// # Safety
-    /// The operands are valid for the strides and sizes, the gradients overlap nothing, and `scratch` has [`Attend::scratch`] elements for
+    /// The operands are valid for the strides and sizes, the gradients overlap nothing, and `scratch` has [`Attend::scratch`] bytes for
     /// each thread of the pool.
-    pub unsafe fn backward(&self, pool: &Pool, operands: [*mut f32; 9], scratch: *mut f32) {
+    pub(in crate::device::cpu) unsafe fn backward(&self, pool: &Pool, operands: [*mut f32; 9], scratch: Scratch) {
         let places = Places(operands);
-        let scratch = Scratch { base: scratch, each: self.scratch() };
         pool.run(points(&self.batch), &|cell, thread| {
             let here = places.at(&self.batch, cell);
             // SAFETY: as the caller promises; cells are different key-value heads.
@@ -27,7 +27,7 @@ impl Attend {
                 self.clear(here, DV, self.value);
                 for member in 0..points(&self.group) {
                     let here = here.at(&self.group, member);
-                    (0..self.blocks()).for_each(|block| self.backward_block(here, self.block(block), scratch.of(thread)));
+                    (0..self.blocks()).for_each(|block| self.backward_block(here, self.block(block), scratch.of(thread).cast()));
                 }
             }
         });

@@ -2,46 +2,30 @@
 //!
 //! Requires, ensures: see the module above.
 
-use super::{Attend, BLOCK, Block, K, LSE, OUT, Places, Q, V, points};
+use super::{Attend, BLOCK, Block, K, LSE, OUT, Places, Q, V};
+use crate::device::cpu::Scratch;
 use crate::device::cpu::gemm::{Size, View, ViewMut, gemm};
 use crate::device::cpu::isa::Isa;
+use crate::device::cpu::loops::points;
 use crate::device::cpu::math::{self, Function};
 use crate::pool::Pool;
-
-/// Scratch of all threads, shared by the cells of a job; each cell uses its own thread's part.
-#[derive(Clone, Copy)]
-pub(super) struct Scratch {
-    pub(super) base: *mut f32,
-    pub(super) each: usize,
-}
-
-// SAFETY: a cell touches only the part of the thread that runs it, and the pool runs one cell per thread at a time.
-unsafe impl Sync for Scratch {}
-
-impl Scratch {
-    /// One thread's part.
-    pub(super) fn of(&self, thread: usize) -> *mut f32 {
-        self.base.wrapping_add(thread * self.each)
-    }
-}
 
 impl Attend {
     /// Writes `out` and `lse`; operands in the order q, k, v, out, lse.
     ///
     /// # Safety
-    /// The operands are valid for the strides and sizes, out and lse overlap nothing, and `scratch` has [`Attend::scratch`] elements for each
+    /// The operands are valid for the strides and sizes, out and lse overlap nothing, and `scratch` has [`Attend::scratch`] bytes for each
     /// thread of the pool.
-    pub unsafe fn forward(&self, pool: &Pool, operands: [*mut f32; 5], scratch: *mut f32) {
+    pub(in crate::device::cpu) unsafe fn forward(&self, pool: &Pool, operands: [*mut f32; 5], scratch: Scratch) {
         let [q, k, v, out, lse] = operands;
         let none = std::ptr::null_mut();
         let places = Places([q, k, v, out, lse, none, none, none, none]);
-        let scratch = Scratch { base: scratch, each: self.scratch() };
         let (blocks, groups) = (self.blocks(), points(&self.group));
         pool.run(points(&self.batch) * groups * blocks, &|cell, thread| {
             let (head, block) = (cell / blocks, cell % blocks);
             let here = places.at(&self.batch, head / groups).at(&self.group, head % groups);
             // SAFETY: as the caller promises; cells are different blocks of different heads.
-            unsafe { self.forward_block(here, self.block(block), scratch.of(thread)) };
+            unsafe { self.forward_block(here, self.block(block), scratch.of(thread).cast()) };
         });
     }
 

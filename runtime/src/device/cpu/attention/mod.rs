@@ -10,8 +10,11 @@
 
 mod backward;
 mod forward;
+mod lower;
 #[cfg(test)]
 mod tests;
+
+use super::loops::{Loop, offsets};
 
 /// Query rows per block.
 pub(super) const BLOCK: usize = 64;
@@ -32,15 +35,6 @@ pub const OPERANDS: usize = 9;
 /// One number per operand.
 pub type PerOperand<T> = [T; OPERANDS];
 
-/// A loop around attention: its number of steps and the elements per step in each operand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Around {
-    /// Number of steps.
-    pub size: usize,
-    /// Elements per step.
-    pub strides: PerOperand<isize>,
-}
-
 /// Attention of given shape, strides and mask.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attend {
@@ -53,9 +47,9 @@ pub struct Attend {
     /// Elements of a value.
     pub value: usize,
     /// Batch and key-value heads.
-    pub batch: Vec<Around>,
+    pub batch: Vec<Loop<OPERANDS>>,
     /// Query heads that share keys and values (strides of k, v and their gradients are 0).
-    pub group: Vec<Around>,
+    pub group: Vec<Loop<OPERANDS>>,
     /// Elements from one position to the next.
     pub rows: PerOperand<isize>,
     /// Elements from one feature (or dim of a value) to the next; not used for `lse`.
@@ -79,16 +73,9 @@ unsafe impl Send for Places {}
 
 impl Places {
     /// The places at one point of some loops, the last loop running fastest.
-    fn at(&self, loops: &[Around], point: usize) -> Places {
-        let (mut places, mut rest) = (*self, point);
-        for around in loops.iter().rev() {
-            let index = (rest % around.size) as isize;
-            rest /= around.size;
-            for (place, stride) in places.0.iter_mut().zip(around.strides) {
-                *place = place.wrapping_offset(index * stride);
-            }
-        }
-        places
+    fn at(&self, loops: &[Loop<OPERANDS>], point: usize) -> Places {
+        let offsets = offsets(loops, point);
+        Places(std::array::from_fn(|operand| self.0[operand].wrapping_offset(offsets[operand])))
     }
 }
 
@@ -102,10 +89,10 @@ struct Block {
 }
 
 impl Attend {
-    /// The f32 elements of scratch that each thread needs: two blocks of scores.
+    /// The bytes of scratch that each thread needs: two blocks of scores.
     #[must_use]
     pub fn scratch(&self) -> usize {
-        2 * BLOCK * self.width()
+        2 * BLOCK * self.width() * size_of::<f32>()
     }
 
     /// The most keys that a block of queries sees, rounded to whole cache lines.
@@ -140,8 +127,4 @@ impl Attend {
         let inside = |key: usize| key.saturating_sub(block.first_key).min(block.keys);
         (inside(start), inside(end))
     }
-}
-
-fn points(loops: &[Around]) -> usize {
-    loops.iter().map(|around| around.size).product()
 }

@@ -1,7 +1,9 @@
 //! Claims about attention: it agrees with a plain loop in f64, forward and backward, for odd sizes, shared heads and all masks, and its bits
 //! do not depend on threads.
 
-use super::{Around, Attend, DK, DOUT, DQ, DV, K, LSE, OPERANDS, OUT, PerOperand, Q, V};
+use super::{Attend, DK, DOUT, DQ, DV, K, LSE, OPERANDS, OUT, PerOperand, Q, V};
+use crate::device::cpu::Scratch;
+use crate::device::cpu::loops::Loop;
 use crate::pool::Pool;
 
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +48,8 @@ impl Case {
             keys: self.keys,
             feature: self.feature,
             value: self.value,
-            batch: vec![Around { size: self.batch, strides: [0; OPERANDS] }, Around { size: heads, strides: [0; OPERANDS] }],
-            group: vec![Around { size: group, strides: [0; OPERANDS] }],
+            batch: vec![Loop { size: self.batch, strides: [0; OPERANDS] }, Loop { size: heads, strides: [0; OPERANDS] }],
+            group: vec![Loop { size: group, strides: [0; OPERANDS] }],
             rows: [0; OPERANDS],
             columns: [1; OPERANDS],
             scale: 0.3,
@@ -105,13 +107,15 @@ fn run(case: Case, threads: usize) -> PerOperand<Vec<f32>> {
         _ => vec![f32::NAN; case.length(operand)],
     });
     let pool = Pool::new(threads, false);
-    let mut scratch = vec![f32::NAN; attend.scratch() * threads];
+    let each = attend.scratch();
+    let mut scratch = vec![f32::NAN; each * threads / 4];
+    let scratch = Scratch { base: scratch.as_mut_ptr().cast(), each };
     let places = operands.each_mut().map(|operand| operand.as_mut_ptr());
     let [q, k, v, out, lse, ..] = places;
     // SAFETY: the layouts are those of the vectors.
     unsafe {
-        attend.forward(&pool, [q, k, v, out, lse], scratch.as_mut_ptr());
-        attend.backward(&pool, places, scratch.as_mut_ptr());
+        attend.forward(&pool, [q, k, v, out, lse], scratch);
+        attend.backward(&pool, places, scratch);
     }
     operands
 }

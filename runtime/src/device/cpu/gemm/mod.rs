@@ -7,6 +7,7 @@
 //! GPT training, one thread, AVX-512: the former is ahead on forward and input-gradient products, most with few rows, long k and a transposed
 //! second operand (400 against 263 GFLOP/s); the latter is ahead by 2 % on weight gradients, but allocates in every call, and a step must not.
 
+mod lower;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod private;
@@ -14,7 +15,7 @@ pub mod product;
 #[cfg(test)]
 mod tests;
 
-pub use product::{Outer, Product};
+pub use product::Product;
 
 /// A strided matrix that is read: element (i, j) stands at `data + i * rows + j * columns`.
 #[derive(Clone, Copy, Debug)]

@@ -4,16 +4,8 @@
 //! in one order, so its bits do not depend on the number of threads.
 
 use super::{Size, View, ViewMut, gemm};
+use crate::device::cpu::loops::{Loop, offsets, points};
 use crate::pool::Pool;
-
-/// A loop around the library calls: elements per step in a, b and c (0 where an operand lacks the dim).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outer {
-    /// Number of steps.
-    pub size: usize,
-    /// Elements per step in a, b and c.
-    pub strides: [isize; 3],
-}
 
 /// `c (+)= alpha * a * b` for every point of the outer loops, summed over the inner ones.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,10 +14,10 @@ pub struct Product {
     pub size: Size,
     /// Row and column strides of a, b and c.
     pub strides: [(isize, isize); 3],
-    /// Independent products.
-    pub outer: Vec<Outer>,
+    /// Independent products; strides are those of a, b and c.
+    pub outer: Vec<Loop<3>>,
     /// Products that add up in the same c (their stride in c is 0).
-    pub inner: Vec<Outer>,
+    pub inner: Vec<Loop<3>>,
     /// Constant factor.
     pub alpha: f32,
 }
@@ -72,7 +64,7 @@ impl Product {
     /// # Safety
     /// As for [`Product::run`].
     unsafe fn run_cut(&self, pool: &Pool, cut: Cut, operands: Operands, accumulate: bool) {
-        let points: usize = self.outer.iter().map(|outer| outer.size).product();
+        let points = points(&self.outer);
         pool.run(points * cut.panels, &|cell, _| {
             let here = operands.at(offsets(&self.outer, cell / cut.panels));
             // SAFETY: as the caller promises; panels of one point are disjoint in c.
@@ -82,7 +74,7 @@ impl Product {
 
     /// Enough panels to keep the threads equally busy. Columns are cut first: each call packs its own part of b then, rather than all of it.
     pub(super) fn cut(&self, threads: usize) -> Cut {
-        let points: usize = self.outer.iter().map(|outer| outer.size).product();
+        let points = points(&self.outer);
         let Size { m, n, .. } = self.size;
         let across = |extent: usize, panels: usize| extent / panels >= 4 * GRAIN;
         let wanted =
@@ -111,7 +103,7 @@ impl Product {
         } else {
             (Size { n: end - start, ..self.size }, here.at([0, first * bc, first * cc]))
         };
-        let steps: usize = self.inner.iter().map(|inner| inner.size).product();
+        let steps = points(&self.inner);
         // With nothing to add up the result is zero, not undefined.
         let size = if steps == 0 { Size { k: 0, ..size } } else { size };
         for step in 0..steps.max(1) {
@@ -122,18 +114,4 @@ impl Product {
             unsafe { gemm(size, c, accumulate || step > 0, self.alpha, a, b) };
         }
     }
-}
-
-/// Offsets in a, b and c of a point of loops, the last loop running fastest.
-fn offsets(loops: &[Outer], point: usize) -> [isize; 3] {
-    let mut rest = point;
-    let mut sum = [0; 3];
-    for outer in loops.iter().rev() {
-        let index = (rest % outer.size) as isize;
-        rest /= outer.size;
-        for (sum, stride) in sum.iter_mut().zip(outer.strides) {
-            *sum += index * stride;
-        }
-    }
-    sum
 }

@@ -1,6 +1,7 @@
 //! Claims about products: right against a plain loop in f64 for odd sizes and layouts, and equal bits for any number of threads.
 
-use super::{Outer, Product, Size, View, ViewMut, gemm, portable};
+use super::{Product, Size, View, ViewMut, gemm, portable};
+use crate::device::cpu::loops::Loop;
 use crate::pool::Pool;
 
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
@@ -97,8 +98,8 @@ fn loops_around_and_inside_add_up() {
     let product = Product {
         size: Size { m: i, n: j, k: q },
         strides: [(s(p * x * q), 1), (s(p * y * j), 1), (s(y * j), 1)],
-        outer: vec![Outer { size: x, strides: [s(q), s(q * p * y * j), s(i * y * j)] }, Outer { size: y, strides: [0, s(j), s(j)] }],
-        inner: vec![Outer { size: p, strides: [s(x * q), s(y * j), 0] }],
+        outer: vec![Loop { size: x, strides: [s(q), s(q * p * y * j), s(i * y * j)] }, Loop { size: y, strides: [0, s(j), s(j)] }],
+        inner: vec![Loop { size: p, strides: [s(x * q), s(y * j), 0] }],
         alpha: 1.0,
     };
     for accumulate in [false, true] {
