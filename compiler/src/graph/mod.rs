@@ -15,6 +15,7 @@ pub mod loss;
 pub mod lower;
 pub mod microbatch;
 pub mod mincut;
+pub mod optimizer;
 pub mod precision;
 pub mod print;
 pub mod remat;

@@ -123,8 +123,10 @@ impl<'a> Pass<'a> {
             let zero = || Tensor::filled(&Type { element: crate::op::Element::Real, dims: ty.dims.clone() }, &self.graph.dims, 0.0);
             given.push((Role::ResultGrad(i as u32), cotangent.unwrap_or_else(zero)));
         }
-        let program = segment.backward.as_ref().expect("a graph that trains has backward programs");
-        self.run(call, program, given);
+        // A segment that leads to no trained weight has nothing to do.
+        if let Some(program) = &segment.backward {
+            self.run(call, program, given);
+        }
     }
 
     /// Runs a program of a call and files its outputs; gives what is to be kept.
