@@ -2,7 +2,7 @@
 //!
 //! Requires a [`Fault`] of the recovery. Ensures at least one diagnostic, in the language's words.
 
-use crate::expect::{Found, phrases};
+use crate::expect::{Found, LINE_END, OPERATOR, phrases};
 use crate::recover::{Fault, Part};
 use crate::rules::Rule;
 use crate::source::Span;
@@ -74,7 +74,7 @@ struct Scene<'f> {
 
 impl<'f> Scene<'f> {
     fn of(fault: &'f Fault<'f>) -> Self {
-        let found = Found::at(fault.text, fault.at, fault.range.end);
+        let found = Found::at(fault.text, fault.at);
         let span = Span::new(fault.file, found.start, found.start + found.text.len());
         let whole = &fault.text[fault.range.clone()];
         let before = &fault.text[fault.range.start..found.start.max(fault.range.start)];
@@ -130,6 +130,9 @@ impl<'f> Scene<'f> {
         if self.before.ends_with('=') && found == ">" || self.rest().starts_with("=>") {
             return Some(error::fat_arrow(self.span));
         }
+        if ["elif", "elsif", "elseif"].contains(&found) {
+            return Some(self.expected().help("write `else if`"));
+        }
         if self.wants(Rule::name) && word::RESERVED.contains(&found) {
             return Some(error::reserved(self.span, found));
         }
@@ -164,9 +167,6 @@ impl<'f> Scene<'f> {
         if self.before == self.word && found == "=" && self.word != "let" {
             return Some(self.expected().help(format!("`{0}` starts a statement; to name a value, write `let {0} = …`", self.word)));
         }
-        if ["elif", "elsif", "elseif"].contains(&found) {
-            return Some(self.expected().help("write `else if`"));
-        }
         None
     }
 
@@ -190,6 +190,15 @@ impl<'f> Scene<'f> {
 
     /// Nothing usual: what could stand here, and what does.
     fn expected(&self) -> Diagnostic {
-        error::expected(self.span, &phrases(&self.fault.expected), &self.found.described())
+        let wanted = phrases(&self.fault.expected);
+        let found = self.found.described();
+        let error = error::expected(self.span, &wanted, &found);
+        match wanted.as_slice() {
+            [] => error.help(format!("remove {found}")),
+            wanted if self.found.text.is_empty() => error.help(format!("the line stops too early: add {}", error::either(wanted))),
+            [.., LINE_END] if wanted.contains(&OPERATOR) => error.help(format!("remove {found}, or put an operator before it")),
+            [.., LINE_END] => error.help(format!("remove {found}, or start a new line before it")),
+            wanted => error.help(format!("write {} before {found}, or replace it", error::either(wanted))),
+        }
     }
 }

@@ -16,14 +16,18 @@ pub(crate) fn phrases(expected: &[Rule]) -> Vec<&'static str> {
     if found.contains(&"an expression") {
         found.retain(|phrase| !["a name", "`(`", "`[`", "a string", "a number"].contains(phrase));
     }
-    if found.contains(&"an operator") {
+    if found.contains(&OPERATOR) {
         found.retain(|phrase| !["`(`", "`[`", "`:`"].contains(phrase));
     }
     found.sort_by_key(|phrase| *phrase == LINE_END);
     found
 }
 
-const LINE_END: &str = "the end of the line";
+/// The end of a statement, entry or item.
+pub(crate) const LINE_END: &str = "the end of the line";
+
+/// A binary operator.
+pub(crate) const OPERATOR: &str = "an operator";
 
 fn phrase(expected: Rule) -> Option<&'static str> {
     Some(match expected {
@@ -34,7 +38,7 @@ fn phrase(expected: Rule) -> Option<&'static str> {
         Rule::rule => "a rule such as `Batch -> data`",
         Rule::condition => "a condition such as `peak_memory < 80 GiB`",
         Rule::expr | Rule::primary | Rule::prefix | Rule::reference | Rule::quantity | Rule::argument | Rule::named => "an expression",
-        Rule::infix => "an operator",
+        Rule::infix => OPERATOR,
         Rule::name | Rule::names | Rule::signature | Rule::param => "a name",
         Rule::path => "a name",
         Rule::pattern | Rule::part => "a path",
@@ -77,14 +81,12 @@ pub(crate) struct Found<'t> {
 }
 
 impl<'t> Found<'t> {
-    /// What stands at `at` or after the blanks there; `end` is where the part ends.
-    pub fn at(text: &'t str, at: usize, end: usize) -> Self {
-        let end = end.max(at);
-        let blanks = text[at..end].find(|letter: char| !matches!(letter, ' ' | '\t' | '\r')).unwrap_or(end - at);
-        let start = at + blanks;
-        let rest = &text[start..end];
+    /// What stands at `at`, or after the blanks there on the same line.
+    pub fn at(text: &'t str, at: usize) -> Self {
+        let rest = text[at..].trim_start_matches([' ', '\t', '\r']);
+        let start = text.len() - rest.len();
         if rest.is_empty() || rest.starts_with('\n') {
-            let start = text[..start].trim_end().len().max(text[..at].trim_end().len());
+            let start = text[..start].trim_end().len();
             return Found { start, text: "", last: text[start..].trim().is_empty() };
         }
         Found { start, text: &rest[..length(rest)], last: false }

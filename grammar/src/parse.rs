@@ -26,7 +26,7 @@ pub fn parse(file: FileId, text: &str) -> Result<File, Vec<Diagnostic>> {
     let layout = lay_out(file, text);
     let mut diagnostics = layout.diagnostics.clone();
     if layout.too_deep {
-        return Err(in_order(diagnostics));
+        return Err(in_order(diagnostics, text));
     }
     match read(Rule::file, &layout.text) {
         Ok(pair) => {
@@ -39,10 +39,16 @@ pub fn parse(file: FileId, text: &str) -> Result<File, Vec<Diagnostic>> {
         }
         Err(failure) => diagnostics.extend(recover::recover(file, text, &layout, &failure)),
     }
-    Err(in_order(diagnostics))
+    Err(in_order(diagnostics, text))
 }
 
-fn in_order(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+/// Sorted, each once, and with labels of whole characters: a sign that stands for a character of several bytes may have
+/// been joined with a neighbour.
+fn in_order(mut diagnostics: Vec<Diagnostic>, text: &str) -> Vec<Diagnostic> {
+    for (span, _) in diagnostics.iter_mut().flat_map(|diagnostic| &mut diagnostic.labels) {
+        span.start = text.floor_char_boundary(span.start as usize) as u32;
+        span.end = text.ceil_char_boundary(span.end as usize) as u32;
+    }
     diagnostics.sort_by_key(|diagnostic| diagnostic.span().map(|span| span.start));
     diagnostics.dedup();
     diagnostics.truncate(MOST_ERRORS);
