@@ -22,8 +22,17 @@ pub fn lower(facts: &Facts<'_>, index: usize, storage: &mut Storage) -> FusedLau
             let all: Vec<Value> = inst.args.iter().chain(&inst.results).copied().collect();
             launch(facts, attention, &all, &[], storage, false)
         }
-        Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Reduce(..) | Op::Contract(_) | Op::Index(_) | Op::Shape(_)
-        | Op::Random(_) | Op::Anchor | Op::Stop => unreachable!("only attention is lowered here"),
+        Op::Const(_)
+        | Op::Integer(_)
+        | Op::Scalar(_)
+        | Op::Map(_)
+        | Op::Reduce(..)
+        | Op::Contract(_)
+        | Op::Index(_)
+        | Op::Shape(_)
+        | Op::Random(_)
+        | Op::Anchor
+        | Op::Stop => unreachable!("only attention is lowered here"),
     }
 }
 

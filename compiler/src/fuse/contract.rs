@@ -59,7 +59,11 @@ impl<'a> Operands<'a> {
 
     /// The kernel, its dims merged and its extents known.
     pub fn kernel(self, name: String, skeleton: Skeleton) -> (KernelData, Vec<(Buffer, u64)>) {
-        let dim = |(dim, role): &(Dim, Role)| KernelDim { name: self.facts.dims[*dim].name.clone(), size: self.facts.dims[*dim].size, role: *role };
+        let dim = |(dim, role): &(Dim, Role)| KernelDim {
+            name: self.facts.dims[*dim].name.clone(),
+            size: self.facts.dims[*dim].size,
+            role: *role,
+        };
         let dims: PrimaryMap<_, _> = self.dims.iter().map(dim).collect();
         let mut kernel = KernelData { name, dims, operands: self.operands.into_iter().collect(), skeleton };
         tile::merge(&mut kernel, 0);

@@ -121,7 +121,9 @@ impl<'a> Facts<'a> {
         let of = |index: usize| match &self.inst(index).op {
             _ if self.is_view(index) => Kind::Nothing,
             _ if self.free[index] => self.role[self.inst(index).results[0]].map_or(Kind::Nothing, |_| Kind::Rows),
-            Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Reduce(..) | Op::Random(_) | Op::Anchor | Op::Stop => Kind::Rows,
+            Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Reduce(..) | Op::Random(_) | Op::Anchor | Op::Stop => {
+                Kind::Rows
+            }
             Op::Contract(_) => Kind::Contract,
             Op::Index(Index::Scatter { .. }) => Kind::Segmented,
             Op::Index(Index::Position(_) | Index::Gather { .. } | Index::Cumsum(_) | Index::CumsumReverse(_)) => Kind::Rows,

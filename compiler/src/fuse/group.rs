@@ -68,7 +68,8 @@ impl<'a> Grouping<'a> {
                 let units = units(self.facts, index);
                 let units: Vec<Group> =
                     units.into_iter().map(|(space, how)| alone(space, how.map(|how| (index, how)).into_iter().collect())).collect();
-                let home = self.candidates(index).into_iter().find_map(|at| units.iter().find_map(|unit| Some((at, self.united(at, unit)?))));
+                let home =
+                    self.candidates(index).into_iter().find_map(|at| units.iter().find_map(|unit| Some((at, self.united(at, unit)?))));
                 match home {
                     Some((at, united)) => self.set(at, united),
                     None => self.add(units.into_iter().next().expect("at least one way to compute it")),
@@ -148,7 +149,8 @@ impl<'a> Grouping<'a> {
 
     fn detours(&self, from: &Group, to: &Group) -> bool {
         let inside: BTreeSet<usize> = from.insts.iter().chain(&to.insts).copied().collect();
-        let mut stack: Vec<usize> = from.insts.iter().flat_map(|inst| &self.users[*inst]).copied().filter(|user| !inside.contains(user)).collect();
+        let mut stack: Vec<usize> =
+            from.insts.iter().flat_map(|inst| &self.users[*inst]).copied().filter(|user| !inside.contains(user)).collect();
         let mut seen = BTreeSet::new();
         while let Some(inst) = stack.pop() {
             if to.insts.contains(&inst) {
@@ -169,7 +171,8 @@ impl<'a> Grouping<'a> {
         for later in 0..self.groups.len() {
             let Some(group) = self.groups[later].clone().filter(|group| group.kind == Kind::Rows) else { continue };
             let reads: BTreeSet<Value> = group.insts.iter().flat_map(|inst| self.reads[*inst].iter().copied()).collect();
-            let mut others: Vec<usize> = group.insts.iter().flat_map(|inst| &self.facts.deps[*inst]).filter_map(|dep| self.of[dep.on]).collect();
+            let mut others: Vec<usize> =
+                group.insts.iter().flat_map(|inst| &self.facts.deps[*inst]).filter_map(|dep| self.of[dep.on]).collect();
             others.extend((0..self.groups.len()).filter(|at| self.in_common(*at, &reads)));
             for at in others {
                 if at != later

@@ -14,14 +14,20 @@ pub(super) fn scatter(rewriter: &mut Rewriter<'_>, into: Dim, args: [Value; 2], 
     summed.retain(|dim| !ty.has(*dim));
     summed.dedup_by(|a, b| a == b);
     let mut seen = Vec::new();
-    summed.retain(|dim| !seen.contains(dim) && { seen.push(*dim); true });
+    summed.retain(|dim| {
+        !seen.contains(dim) && {
+            seen.push(*dim);
+            true
+        }
+    });
     let shares = rewriter.body.ty(index).dims.iter().any(|dim| ty.has(*dim));
     if !shares && !rewriter.body.ty(index).dims.is_empty() {
         return rewriter.push(Op::Index(Index::Scatter { into }), args.to_vec(), ty, origin);
     }
     let kept: Vec<Dim> = ty.dims.iter().copied().filter(|dim| *dim != into).collect();
     let all: Vec<Dim> = kept.into_iter().chain(summed.iter().copied()).chain([into]).collect();
-    let position = rewriter.push(Op::Index(Index::Position(into)), Vec::new(), Type { element: Element::Integer, dims: vec![into] }, origin);
+    let position =
+        rewriter.push(Op::Index(Index::Position(into)), Vec::new(), Type { element: Element::Integer, dims: vec![into] }, origin);
     let zero = rewriter.push(Op::Const(0.0), Vec::new(), Type::real(Vec::new()), origin);
     let mut here = rewriter.body.ty(index).dims.clone();
     here.push(into);

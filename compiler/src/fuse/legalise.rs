@@ -172,9 +172,8 @@ impl<'a> Rewriter<'a> {
 
     fn contract(&mut self, over: &[Dim], args: Vec<Value>, ty: Type, origin: Origin) -> Value {
         let (a, b) = (self.body.ty(args[0]).clone(), self.body.ty(args[1]).clone());
-        let points = |one: &Type, other: &Type| -> u64 {
-            one.dims.iter().filter(|dim| !other.has(**dim)).map(|dim| self.dims[*dim].size).product()
-        };
+        let points =
+            |one: &Type, other: &Type| -> u64 { one.dims.iter().filter(|dim| !other.has(**dim)).map(|dim| self.dims[*dim].size).product() };
         let summed: u64 = over.iter().map(|dim| self.dims[*dim].size).product();
         if points(&a, &b) > 1 && points(&b, &a) > 1 && summed > 1 {
             let args = self.mergeable(over, [args[0], args[1]], origin);
@@ -254,8 +253,16 @@ impl<'a> Rewriter<'a> {
                 let copies = args.into_iter().map(|arg| self.copy(arg, self.body.ty(arg).clone(), origin)).collect();
                 self.push(op, copies, ty, origin)
             }
+            // all along a repeated value is the same
+            Shape::Roll { dim, .. } if self.view(args[0]).stride(*dim) == 0 => self.same(args[0], ty, origin),
+            Shape::Shift { dim, by } => {
+                let from = self.body.ty(args[0]).clone();
+                let arg = if self.view(args[0]).stride(*dim) == 0 { self.copy(args[0], from, origin) } else { args[0] };
+                let size = self.dims[*dim].size as i64;
+                self.push(Op::Shape(Shape::Shift { dim: *dim, by: (*by).clamp(-size, size) }), vec![arg], ty, origin)
+            }
             Shape::Rename { .. } | Shape::Split { .. } | Shape::Slice { .. } | Shape::Pad { .. } => self.push(op, args, ty, origin),
-            Shape::Take { .. } | Shape::Shift { .. } | Shape::Roll { .. } | Shape::Expand => self.push(op, args, ty, origin),
+            Shape::Take { .. } | Shape::Roll { .. } | Shape::Expand => self.push(op, args, ty, origin),
         }
     }
 

@@ -11,17 +11,23 @@
 
 mod attention;
 mod contract;
+#[cfg(test)]
+mod evaluate;
 pub mod facts;
 pub mod group;
 pub mod ir;
 mod legal_index;
 pub mod legalise;
 mod name;
+pub mod print;
 pub mod rows;
 mod segmented;
 pub mod space;
 pub mod storage;
+#[cfg(test)]
+mod tests;
 mod tile;
+pub mod verify;
 pub mod view;
 
 use crate::graph::ir::Program;

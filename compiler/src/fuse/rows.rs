@@ -363,4 +363,3 @@ fn grid(kernel: &mut KernelData, folded: u32, storage: &mut Storage, places: &mu
     }
     kernel.skeleton = Skeleton::Rows(rows);
 }
-

@@ -103,8 +103,18 @@ pub fn units(facts: &Facts<'_>, index: usize) -> Vec<(Space, Option<How>)> {
             let dims = &facts.program.body.ty(result).dims;
             vec![(Space { lane: Some(*dim), ..plain(dims, dims.last().copied()) }, None)]
         }
-        Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Contract(_) | Op::Index(_) | Op::Shape(_) | Op::Random(_)
-        | Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Stop => {
+        Op::Const(_)
+        | Op::Integer(_)
+        | Op::Scalar(_)
+        | Op::Map(_)
+        | Op::Contract(_)
+        | Op::Index(_)
+        | Op::Shape(_)
+        | Op::Random(_)
+        | Op::Attention(_)
+        | Op::AttentionGrad(_)
+        | Op::Anchor
+        | Op::Stop => {
             let dims = &facts.program.body.ty(result).dims;
             vec![(plain(dims, dims.last().copied()), None)]
         }

@@ -24,7 +24,18 @@ pub fn merge(kernel: &mut KernelData, folded: u32) -> u32 {
         merge_pair(kernel, outer, inner);
         folded -= u32::from(in_fold);
     }
+    unique_names(kernel);
     folded
+}
+
+/// A dim that is in a kernel twice (features that are also values) gets a name of its own.
+fn unique_names(kernel: &mut KernelData) {
+    let axes: Vec<Axis> = kernel.dims.keys().collect();
+    for axis in axes {
+        while kernel.dims.iter().any(|(other, dim)| other < axis && dim.name == kernel.dims[axis].name) {
+            kernel.dims[axis].name.push('\'');
+        }
+    }
 }
 
 fn row_axes(kernel: &KernelData) -> Vec<Axis> {
