@@ -60,7 +60,7 @@ fn bounds(program: &ProgramData, operand: &Operand, place: &Place, report: &mut 
     let end = operand.extent.checked_mul(unit).and_then(|bytes| bytes.checked_add(place.offset));
     let fits = end.is_some_and(|end| end <= param.bytes);
     report.check(fits, Rule::PlaceBounds, || format!("{} ends beyond {}", operand.name, param.name));
-    report.check(place.offset % unit == 0, Rule::PlaceBounds, || format!("{} is not aligned to its elements", operand.name));
+    report.check(place.offset.is_multiple_of(unit), Rule::PlaceBounds, || format!("{} is not aligned to its elements", operand.name));
 }
 
 /// Written operands share no byte with others.

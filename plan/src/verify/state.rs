@@ -77,7 +77,7 @@ fn weights(plan: &Plan, report: &mut Report) {
 fn copies(weight: &Weight, offset: u64) -> Option<View> {
     let one = dense(offset, &weight.dims, Element::F32)?;
     let apart = weight.count == 1 || weight.stride >= one.unit;
-    if weight.count == 0 || !apart || weight.stride % Element::F32.bytes() != 0 {
+    if weight.count == 0 || !apart || !weight.stride.is_multiple_of(Element::F32.bytes()) {
         return None;
     }
     Some(View { dims: vec![(weight.count, weight.stride)], ..one })

@@ -1,5 +1,7 @@
 //! Tests of the plan crate: one binary, a module per kind of claim.
 
+mod errors;
 mod mutants;
 mod random;
 mod round_trip;
+mod text;

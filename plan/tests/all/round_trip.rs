@@ -14,7 +14,6 @@ fn plans_read_back() {
         let again = parse::parse(&printed).unwrap_or_else(|error| panic!("{name}: {error}\n{printed}"));
         assert_eq!(plan, again, "{name}");
         assert_eq!(printed, print::print(&again), "{name}");
-        println!("{printed}");
     }
 }
 
