@@ -41,6 +41,12 @@ pub const CODES: &[CodeInfo] = &[
             unfreeze a weight under `tune`.",
     },
     CodeInfo {
+        code: "graph::untrained",
+        title: "a weight has no influence on the loss",
+        explanation: "Every weight that is not frozen must have a gradient, in each of its copies; otherwise training would only let it decay. Use \
+            the weight on the way to a loss, remove it, or freeze it: `tune { weight -> frozen }`.",
+    },
+    CodeInfo {
         code: "graph::remat_iterations",
         title: "remat rules cannot name single iterations yet",
         explanation: "Equal iterations of a `repeat` share one program, and a remat rule applies to all of them. Ranges of iterations in a \
@@ -101,6 +107,13 @@ pub fn no_loss(model: &str, losses: usize) -> Diagnostic {
     Diagnostic::error("graph::no_loss", message).help(help)
 }
 
+/// A weight without gradient.
+pub fn untrained(path: &str, span: Option<Span>) -> Diagnostic {
+    let message = format!("no gradient reaches the weight `{path}`");
+    place(Diagnostic::error("graph::untrained", message), span, "declared here")
+        .help(format!("use it on the way to a loss, or write `tune {{ {path} -> frozen }}`"))
+}
+
 /// A remat pattern with iteration numbers.
 pub fn remat_iterations(pattern: &Pattern, part: &str) -> Diagnostic {
     let message = format!("a remat rule for single iterations is not supported yet: `{part}`");
@@ -132,6 +145,7 @@ mod tests {
             mixed_masks(2, 4, None),
             mask_gradient(None),
             no_loss("Gpt", 0),
+            untrained("Gpt.extra", None),
             remat_iterations(&pattern(), "Block[0..8]"),
             remat_unmatched(&pattern(), &["Gpt.Block".to_string()]),
         ];

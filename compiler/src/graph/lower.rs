@@ -11,7 +11,7 @@ use super::ir::{Graph, Program, Report, Role, Segment, SegmentData, StashSlot};
 use super::loss::{Masked, Shares};
 use super::remat::{self, Policy};
 use super::tidy::tidy;
-use crate::model::ir::{Call, Function, FunctionData, Model, Port};
+use crate::model::ir::{Call, Function, FunctionData, Model, Port, Weight};
 use crate::model::settings::Remat;
 use crate::op::{Element, Origin, OriginData, Origins, Value};
 use cranelift_entity::{EntityRef, PrimaryMap};
@@ -25,8 +25,8 @@ pub fn lower(model: &Model, train: bool) -> Result<Graph, Vec<Diagnostic>> {
     let masked = check(model, train)?;
     let mut lowering = Lowering { model, origins, own, masked, variants: Vec::new(), errors: Vec::new() };
     let calls = if train { lowering.training_calls() } else { lowering.evaluation_calls() };
-    if train && lowering.errors.is_empty() && !lowering.variants.iter().any(Variant::trains) {
-        lowering.errors.push(error::no_loss(&model.name, loss_sites(model)));
+    if train && lowering.errors.is_empty() {
+        lowering.require_gradients(&calls);
     }
     if lowering.errors.is_empty() { Ok(lowering.graph(calls, train)) } else { Err(lowering.errors) }
 }
@@ -83,6 +83,27 @@ struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
+    /// Every weight copy that is trained must have a gradient.
+    fn require_gradients(&mut self, calls: &[Call]) {
+        if !self.variants.iter().any(Variant::trains) {
+            self.errors.push(error::no_loss(&self.model.name, loss_sites(self.model)));
+            return;
+        }
+        let slots = |call: &Call| {
+            let outputs = self.variants[call.function.index()].outputs(|role| matches!(role, Role::WeightGrad(_)));
+            let slot = |role: &Role| if let Role::WeightGrad(at) = role { call.weights.get(*at as usize).copied() } else { None };
+            outputs.iter().filter_map(|(role, _)| slot(role)).collect::<Vec<_>>()
+        };
+        let reached: BTreeSet<(Weight, u64)> = calls.iter().flat_map(slots).collect();
+        let trained = self.model.weights.iter().filter(|(_, data)| !data.frozen);
+        for (weight, data) in trained {
+            if let Some(copy) = (0..data.count).find(|copy| !reached.contains(&(weight, *copy))) {
+                let path = data.path.replace("[*]", &format!("[{copy}]"));
+                self.errors.push(error::untrained(&path, data.span));
+            }
+        }
+    }
+
     /// Calls of segments that only evaluate.
     fn evaluation_calls(&mut self) -> Vec<Call> {
         for function in self.model.functions.keys() {
@@ -274,7 +295,7 @@ fn active_ports(model: &Model) -> BTreeSet<Port> {
     for call in &model.calls {
         let function = &model.functions[call.function];
         let params = function.params.iter().zip(&call.args).filter(|(_, port)| ports.contains(*port)).map(|(value, _)| *value);
-        let trained = |weight: &(crate::model::ir::Weight, u64)| !model.weights[weight.0].frozen;
+        let trained = |weight: &(Weight, u64)| !model.weights[weight.0].frozen;
         let weights = function.weights.iter().zip(&call.weights).filter(|(_, weight)| trained(weight)).map(|(value, _)| *value);
         let starts: Vec<Value> = params.chain(weights).collect();
         let active = super::autodiff::active(&function.body, &starts);

@@ -20,11 +20,14 @@ pub mod precision;
 pub mod print;
 pub mod remat;
 pub mod simplify;
+#[cfg(test)]
+mod tests;
 pub mod tidy;
 pub mod verify;
 pub mod vjp;
 
 use crate::model::ir::Model;
+use crate::op::OriginData;
 use ir::{Graph, Program};
 use meshwright_grammar::Diagnostic;
 
@@ -43,6 +46,11 @@ pub fn build(model: &Model, train: bool) -> Result<Graph, Vec<Diagnostic>> {
             simplify::drop_marks(program);
             tidy::tidy(program, &dims);
         }
+    }
+    if train {
+        let divide_by = graph.reports.iter().position(|report| report.count.is_some());
+        let origin = graph.origins.push(OriginData { span: None, path: "update".to_string() });
+        graph.update = Some(optimizer::update(&model.settings.train, &graph.weights, &mut graph.dims, origin, divide_by));
     }
     Ok(graph)
 }

@@ -2,8 +2,9 @@
 //!
 //! Requires the cotangent of the result. Ensures contributions of the arguments' types.
 
+use super::index::placed;
 use super::{Contributions, Tape};
-use crate::op::{Dim, Element, Index, Inst, Map, Op, Shape, Type, Value};
+use crate::op::{Dim, Element, Inst, Op, Shape, Type, Value};
 
 /// One contribution per argument.
 pub fn vjp(tape: &mut Tape, op: &Shape, inst: &Inst, dy: Value, wanted: &[bool]) -> Contributions {
@@ -14,7 +15,7 @@ pub fn vjp(tape: &mut Tape, op: &Shape, inst: &Inst, dy: Value, wanted: &[bool])
         Shape::Merge { from, into } => Shape::Split { from: *into, into: from.clone() },
         Shape::Slice { from, start, into } => Shape::Pad { from: *into, start: *start, into: *from },
         Shape::Pad { from, start, into } => Shape::Slice { from: *into, start: *start, into: *from },
-        Shape::Take { from, at } => return vec![Some(placed(tape, dy, *from, *at, &ty))],
+        Shape::Take { from, at } => return vec![Some(taken(tape, dy, *from, *at, &ty))],
         Shape::Concat { from, into } => return parts(tape, inst, dy, from, *into, wanted),
         Shape::Shift { dim, by } => Shape::Shift { dim: *dim, by: -by },
         Shape::Roll { dim, by } => {
@@ -27,13 +28,9 @@ pub fn vjp(tape: &mut Tape, op: &Shape, inst: &Inst, dy: Value, wanted: &[bool])
 }
 
 /// The cotangent at one place along `dim`, zeros elsewhere; elementwise, so that several takes along one dim add up in one pass.
-fn placed(tape: &mut Tape, dy: Value, dim: Dim, at: u64, ty: &Type) -> Value {
-    let integer = |dims| Type { element: Element::Integer, dims };
-    let here = tape.push(Op::Index(Index::Position(dim)), &[], integer(vec![dim]));
-    let at = tape.push(Op::Integer(at as i64), &[], integer(Vec::new()));
-    let hit = tape.map(Map::Eq, &[here, at]);
-    let zero = tape.constant(0.0);
-    tape.map_to(Map::Where, &[hit, dy, zero], ty)
+fn taken(tape: &mut Tape, dy: Value, dim: Dim, at: u64, ty: &Type) -> Value {
+    let at = tape.push(Op::Integer(at as i64), &[], Type { element: Element::Integer, dims: Vec::new() });
+    placed(tape, dim, at, dy, ty)
 }
 
 fn parts(tape: &mut Tape, inst: &Inst, dy: Value, from: &[Dim], into: Dim, wanted: &[bool]) -> Contributions {

@@ -217,7 +217,10 @@ impl Maker {
         let index = (index, (0.0, 4.0));
         let (table, found) = (self.real(&[&[over], &shared, &inner]), self.real(&[&shared, &inner, &lone]));
         let op = Op::Index(Index::Gather { over });
-        self.cases.push(Case { op, args: vec![(table.clone(), WIDE), index.clone()], results: vec![found.clone()] });
+        self.cases.push(Case { op: op.clone(), args: vec![(table.clone(), WIDE), index.clone()], results: vec![found.clone()] });
+        let one = (Type { element: Element::Index(over), dims: shared.clone() }, (0.0, 4.0));
+        let row = self.real(&[&shared, &inner]);
+        self.cases.push(Case { op, args: vec![(table.clone(), WIDE), one], results: vec![row] });
         let narrow = self.real(&[&shared, &inner]);
         for value in [found, narrow] {
             let op = Op::Index(Index::Scatter { into: over });
