@@ -37,6 +37,39 @@ pub(super) fn scatter(rewriter: &mut Rewriter<'_>, into: Dim, args: [Value; 2], 
     if summed.is_empty() { spread } else { rewriter.reduce(Reduce::Sum, &summed, spread, ty, origin) }
 }
 
+/// How many functions a lookup goes through at most.
+const DEPTH: u32 = 8;
+
+/// A lookup. Looking up arguments instead of results spares the table: only what is looked up is computed.
+pub(super) fn gather(rewriter: &mut Rewriter<'_>, over: Dim, args: [Value; 2], ty: Type, origin: Origin) -> Value {
+    let few = |rewriter: &Rewriter<'_>, table: Value| ty.elements(rewriter.dims) * 2 <= rewriter.body.ty(table).elements(rewriter.dims);
+    if few(rewriter, args[0])
+        && let Some(found) = through(rewriter, over, args, &ty, DEPTH)
+    {
+        return found;
+    }
+    rewriter.push(Op::Index(Index::Gather { over }), args.to_vec(), ty, origin)
+}
+
+/// The function that made the table, of lookups in its arguments; none if it was not made by one.
+fn through(rewriter: &mut Rewriter<'_>, over: Dim, [table, index]: [Value; 2], ty: &Type, depth: u32) -> Option<Value> {
+    let inst = rewriter.def(table)?.clone();
+    let Op::Map(op) = inst.op else { return None };
+    let mut args = Vec::new();
+    for arg in inst.args {
+        let own = rewriter.body.ty(arg).clone();
+        if !own.has(over) {
+            args.push(arg);
+            continue;
+        }
+        let dims = ty.dims.iter().copied().filter(|dim| own.has(*dim) || rewriter.body.ty(index).has(*dim)).collect();
+        let part = Type { element: own.element, dims };
+        let deeper = if depth > 0 { through(rewriter, over, [arg, index], &part, depth - 1) } else { None };
+        args.push(deeper.unwrap_or_else(|| rewriter.push(Op::Index(Index::Gather { over }), vec![arg, index], part, inst.origin)));
+    }
+    Some(rewriter.map(op, &args, ty.clone(), inst.origin))
+}
+
 /// A running sum; from the end it is the whole sum without what comes before.
 pub(super) fn cumsum(rewriter: &mut Rewriter<'_>, dim: Dim, arg: Value, ty: Type, origin: Origin, reverse: bool) -> Value {
     let from = rewriter.body.ty(arg).clone();

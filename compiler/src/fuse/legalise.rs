@@ -5,6 +5,7 @@
 //! - reductions are over real numbers and at least one dim; there is no `CumsumReverse`;
 //! - contractions have more than one point along m, n and k; k merges into one dim in both operands, others are products and sums;
 //! - a `Scatter` shares no dims between its index and its result, others are comparisons with positions;
+//! - lookups in what an elementwise function gives are functions of lookups, where that is less work;
 //! - every `Merge` is a view; the arguments of `Concat` are copies of their own;
 //! - outputs are computed values (no views, inputs or constants) under one role each; those that calls add to are read by nobody.
 
@@ -109,11 +110,12 @@ impl<'a> Rewriter<'a> {
     }
 
     /// The instruction that defines a value.
-    fn def(&self, value: Value) -> Option<&Inst> {
+    pub(super) fn def(&self, value: Value) -> Option<&Inst> {
         self.def[value].map(|index| &self.body.insts[index])
     }
 
-    fn unexpanded(&self, mut value: Value) -> Value {
+    /// What a value repeats.
+    pub(super) fn unexpanded(&self, mut value: Value) -> Value {
         while let Some(Inst { op: Op::Shape(Shape::Expand), args, .. }) = self.def(value) {
             value = args[0];
         }
@@ -222,7 +224,8 @@ impl<'a> Rewriter<'a> {
 
     fn index(&mut self, index: &Index, args: Vec<Value>, ty: Type, origin: Origin) -> Value {
         match index {
-            Index::Position(_) | Index::Gather { .. } => self.push(Op::Index(index.clone()), args, ty, origin),
+            Index::Position(_) => self.push(Op::Index(index.clone()), args, ty, origin),
+            Index::Gather { over } => legal_index::gather(self, *over, [args[0], args[1]], ty, origin),
             Index::Scatter { into } => legal_index::scatter(self, *into, [args[0], args[1]], ty, origin),
             Index::Cumsum(dim) => legal_index::cumsum(self, *dim, args[0], ty, origin, false),
             Index::CumsumReverse(dim) => legal_index::cumsum(self, *dim, args[0], ty, origin, true),

@@ -2,7 +2,7 @@
 //!
 //! In: a [`crate::graph::ir::Program`]. Out: an [`ir::Fused`]: launches of kernels over buffers that compute the same.
 //!
-//! The order: [`legalise`] (what kernels can say) → [`view`] and [`facts`] (analyses) → [`group`] (who shares a kernel) → [`storage`] (what is kept
+//! The order: [`flat`] (rows and lanes for programs over one long dim) → [`legalise`] (what kernels can say) → [`view`] and [`facts`] (analyses) → [`group`] (who shares a kernel) → [`storage`] (what is kept
 //! in memory) → one lowering per skeleton: [`rows`], [`contract`], [`attention`], [`segmented`]. Nothing here depends on the machine that compiles
 //! or runs; work is cut by shapes only.
 //!
@@ -14,6 +14,7 @@ mod contract;
 #[cfg(test)]
 mod evaluate;
 pub mod facts;
+pub mod flat;
 pub mod group;
 pub mod ir;
 mod legal_index;
@@ -41,6 +42,12 @@ use storage::Storage;
 
 /// Fuses a program. `batch` is the dim that `microbatches` cut; its size in `dims` is that of one microbatch.
 pub fn fuse(program: &Program, dims: &Dims, batch: Dim, microbatches: u64) -> Fused {
+    let Some((flat, pieces)) = flat::pieces(program, dims) else { return fuse_whole(program, dims, batch, microbatches) };
+    let parts = pieces.into_iter().map(|piece| (piece.start, fuse_whole(&piece.program, &piece.dims, batch, microbatches)));
+    flat::joined(program, dims, flat, parts.collect())
+}
+
+fn fuse_whole(program: &Program, dims: &Dims, batch: Dim, microbatches: u64) -> Fused {
     let legal = legalise::legalise(program, dims, batch);
     let facts = Facts::new(&legal, dims);
     let groups = group::group(&facts);

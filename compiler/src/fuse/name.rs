@@ -5,6 +5,7 @@
 use super::facts::Facts;
 use super::group::Group;
 use super::space::How;
+use crate::graph::ir::Role;
 use crate::op::{Index, Inst, Map, Op, Reduce, Shape};
 
 /// What a `rows` kernel does: the most telling of its members, by the first rule that fits.
@@ -19,7 +20,7 @@ pub fn rows(facts: &Facts<'_>, group: &Group) -> String {
         "dropout"
     } else if lanes && has(&|op| matches!(op, Op::Map(Map::Rsqrt | Map::Sqrt))) {
         "norm"
-    } else if has(&|op| matches!(op, Op::Scalar(_))) {
+    } else if insts().any(|inst| matches!(facts.role[inst.results[0]], Some(Role::Rest | Role::Moment(_)))) {
         "update"
     } else if has(&|op| matches!(op, Op::Map(Map::Erf))) {
         "gelu"

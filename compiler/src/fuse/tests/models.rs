@@ -192,6 +192,19 @@ fn square_sum() {
 }
 
 #[test]
+fn ranges_of_unsuitable_size_have_a_rest() {
+    for size in [4099, 8 * 1024 + 2] {
+        let (mut b, [flat]) = Build::new([("flat", size)]);
+        let g = b.input(Role::Gradient, &[flat]);
+        let square = b.mul(g, g);
+        let sum = b.sum(square, &[flat]);
+        b.output(Role::SquareSum, sum);
+        b.output(Role::Rest, square);
+        assert_eq!(names(&check(&b)), "update update");
+    }
+}
+
+#[test]
 fn embedding() {
     let (mut b, [batch, seq, embed, vocab]) = Build::new([("Batch", 2), ("Seq", 3), ("Embed", 4), ("Vocab", 8)]);
     let tokens = b.typed(Role::Param(0), Element::Index(vocab), &[batch, seq]);
