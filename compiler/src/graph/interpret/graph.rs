@@ -5,6 +5,7 @@
 
 use super::{Context, Mode, Tensor, run_program};
 use crate::graph::ir::{Graph, Program, Role, Segment};
+use crate::graph::optimizer::divide_by;
 use crate::model::ir::{Call, Port, Weight};
 use crate::op::Type;
 use cranelift_entity::EntityRef;
@@ -175,7 +176,8 @@ impl<'a> Pass<'a> {
         let mut outcome = Outcome { gradients: self.gradients.clone(), ..Outcome::default() };
         for report in &self.graph.reports {
             let count = report.count.map(|count| of(report.segment, count));
-            let value = of(report.segment, report.sum) / count.unwrap_or(1.0);
+            // Where nothing is counted the sum is 0, and so is the report.
+            let value = of(report.segment, report.sum) / count.filter(|count| *count != 0.0).unwrap_or(1.0);
             outcome.loss += if report.name == "loss" { value } else { 0.0 };
             outcome.reports.push((report.name.clone(), value));
             outcome.counts.push(count);
@@ -191,7 +193,7 @@ impl<'a> Pass<'a> {
 
 /// What all gradients are still to be divided by.
 pub fn divisor(graph: &Graph, outcome: &Outcome) -> Option<f64> {
-    graph.update.as_ref().and_then(|update| update.divide_by).and_then(|report| outcome.counts[report])
+    divide_by(&graph.reports).and_then(|report| outcome.counts[report]).map(|count| if count == 0.0 { 1.0 } else { count })
 }
 
 /// Adds a contribution under a key.

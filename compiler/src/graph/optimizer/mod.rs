@@ -17,10 +17,10 @@ mod rate;
 #[cfg(test)]
 mod tests;
 
-use super::ir::{Role, Update, UpdateGroup};
+use super::ir::{Report, Role, Update, UpdateGroup};
 use crate::model::ir::{Weight, WeightData};
 use crate::model::settings::{Optimizer, Train};
-use crate::op::{Dim, DimData, Dims, Map, Op, Origin, Reduce, Type};
+use crate::op::{Dim, DimData, Dims, Element, Map, Op, Origin, Reduce, Type};
 use cranelift_entity::{PrimaryMap, SecondaryMap};
 use meshwright_plan::scalar::{Binary, Definition, Expr, Unary};
 use program::Maker;
@@ -63,6 +63,11 @@ pub fn update(
     };
     let (square_sum, factor) = (square_sum(flat, origin), factor(train.clip, divide_by.is_some(), flat, origin));
     Update { scalars, clip: train.clip, divide_by, moments, group_of, groups, square_sum, factor }
+}
+
+/// Which report's count divides all gradients: that of the masked loss whose programs give sums only, if there is one.
+pub fn divide_by(reports: &[Report]) -> Option<usize> {
+    reports.iter().position(|report| report.name == "loss" && report.count.is_some())
 }
 
 /// A dim with a name that no user's dim has.
@@ -154,7 +159,10 @@ fn factor(clip: Option<f64>, divide: bool, flat: Dim, origin: Origin) -> super::
     let sum = make.scalar_input(Role::SquareSum);
     let one = make.number(1.0);
     let share = divide.then(|| {
-        let count = make.scalar_input(Role::Report(1));
+        // A step without a single unmasked entry has sums of zero: it is divided by one, as where the program itself divides.
+        let (count, zero) = (make.scalar_input(Role::Report(1)), make.number(0.0));
+        let empty = make.push(Op::Map(Map::Eq), vec![count, zero], Type { element: Element::Bool, dims: Vec::new() });
+        let count = make.map(Map::Where, &[empty, one, count]);
         make.map(Map::Div, &[one, count])
     });
     let mut norm = make.map(Map::Sqrt, &[sum]);

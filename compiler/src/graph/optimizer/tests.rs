@@ -174,6 +174,7 @@ fn the_norm_is_of_trained_weights_and_divided_gradients() {
     let (norm, factor) = norm_and_factor(Some(1.0), None);
     assert!(norm == 5.0 && (factor - 1.0 / (5.0 + 1e-6)).abs() < 1e-15);
     assert_eq!(norm_and_factor(None, Some(4.0)), (1.25, 0.25));
+    assert_eq!(norm_and_factor(None, Some(0.0)), (5.0, 1.0));
     let (norm, factor) = norm_and_factor(Some(1.0), Some(4.0));
     assert!(norm == 1.25 && (factor - 0.25 / (1.25 + 1e-6)).abs() < 1e-15);
 }
