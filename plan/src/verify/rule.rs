@@ -19,7 +19,7 @@ pub enum Rule {
     Number,
     /// Inputs, weights, readouts and outputs lie in their regions.
     TensorBounds,
-    /// Weights do not overlap.
+    /// Weights do not overlap, nor do inputs.
     TensorOverlap,
     /// Dims have sizes, and roles that the skeleton knows.
     KernelDims,

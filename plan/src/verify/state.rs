@@ -33,6 +33,8 @@ pub(super) fn tensors(plan: &Plan, report: &mut Report) {
         let view = dense(0, &input.dims, input.element);
         inside(plan, input.region, view.as_ref(), &input.name, report);
         let bounded = input.bound.is_none_or(|bound| input.element == Element::I32 && bound > 0);
+        let alone = plan.inputs.iter().filter(|other| other.region == input.region).count() == 1;
+        report.check(alone, Rule::TensorOverlap, || format!("{} shares its region with another input", input.name));
         report.check(bounded, Rule::Number, || format!("the bound of {} has no meaning", input.name));
     }
     weights(plan, report);
