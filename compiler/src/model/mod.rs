@@ -2,6 +2,77 @@
 //!
 //! In: the files of a spec, overrides, and whether it is for training. Out: a [`ir::Model`] in which every name is resolved, every dim has
 //! a size, every layer call is instantiated and every operation is a primitive with its result type; or all errors found.
+//!
+//! The passes: [`merge`] files, evaluate [`constants`], [`elaborate`] bodies onto a [`tape`], [`check`] it, [`cut`] it into functions.
 
+mod body;
+mod constants;
+mod cut;
+mod elaborate;
+pub mod error;
+mod expr;
 pub mod ir;
+mod item;
+mod layer;
+mod merge;
+mod numbers;
+mod repeat;
+mod scope;
 pub mod settings;
+pub mod standard;
+mod tape;
+mod weight;
+
+use constants::Constants;
+use elaborate::Elaborator;
+use error::{Errors, names, weights};
+use meshwright_grammar::Diagnostic;
+use meshwright_grammar::tree::{Definition, DimRef, Expr, ExprKind, File, Number, ParamKind};
+
+pub use error::CODES;
+
+/// What a model is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// Whether dropout drops, and a loss is needed.
+    pub training: bool,
+    /// Size of the batch dim instead of the spec's.
+    pub batch: Option<u64>,
+}
+
+/// A model and the warnings about it.
+pub type Elaborated = (ir::Model, Vec<Diagnostic>);
+
+/// Elaborates a spec: its files, the root last, and overrides as pairs of a key (`dims.Layers`, `init`) and a value. Keys of blocks
+/// (`train.steps`) are not looked at here.
+pub fn elaborate(files: &[File], overrides: &[(String, Expr)], mode: Mode) -> Result<Elaborated, Vec<Diagnostic>> {
+    let mut errors = Errors::default();
+    let merged = merge::merge(files, &mut errors);
+    let Some(model) = &merged.model else {
+        errors.push(names::no_model(files.last().and_then(|file| file.items.last()).map(|item| item.span)));
+        return Err(errors.take());
+    };
+    let mut overrides = overrides.to_vec();
+    overrides.extend(mode.batch.and_then(|size| batch_size(model, size)));
+    let constants = Constants::evaluate(&merged, &overrides, &mut errors);
+    let mut elaborator = Elaborator::new(&merged, &constants, mode.training, errors);
+    let outline = elaborator.model(model);
+    if mode.training && elaborator.errors.count() == 0 && elaborator.tape.reports.iter().all(|report| report.metric.is_some()) {
+        elaborator.errors.push(weights::no_loss(model.header));
+    }
+    match outline {
+        Ok(outline) if elaborator.errors.count() == 0 => {
+            let warnings = std::mem::take(&mut elaborator.errors).take();
+            Ok((cut::cut(elaborator, outline, &model.name.text, settings::Settings::default(), false), warnings))
+        }
+        Ok(_) | Err(_) => Err(elaborator.errors.take()),
+    }
+}
+
+/// The override that gives the batch dim another size: the first dim of the model's first input.
+fn batch_size(model: &Definition, size: u64) -> Option<(String, Expr)> {
+    let ParamKind::Tensor(kind) = &model.params.first()?.kind else { return None };
+    let DimRef::Named(name) = kind.dims.first()? else { return None };
+    let number = Number { value: size as f64, text: size.to_string(), unit: None };
+    Some((format!("dims.{}", name.text), Expr { kind: ExprKind::Number(number), span: name.span, grouped: false }))
+}

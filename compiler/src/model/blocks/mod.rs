@@ -1,0 +1,80 @@
+//! The blocks of a spec: how to train, on what, and everything about devices.
+//!
+//! Requires merged blocks, the root file's last. Ensures that every entry is read by exactly one reader: what is unknown is an error, what
+//! cannot run yet is refused at its line, nothing is ignored.
+
+mod data;
+mod error;
+mod keyed;
+mod mesh;
+mod pattern;
+mod rules;
+mod train;
+
+pub use error::CODES;
+pub(crate) use pattern::matches;
+pub(crate) use rules::{Tune, tunes};
+
+use super::constants::Constants;
+use super::error::Errors;
+use super::settings::{Settings, Validate};
+use keyed::Keyed;
+use meshwright_grammar::tree::{Block, BlockKind, Expr};
+
+/// What readers of blocks share.
+pub(crate) struct Reader<'a> {
+    /// All blocks, the root's last.
+    pub blocks: &'a [Block],
+    /// `--set` pairs.
+    pub overrides: &'a [(String, Expr)],
+    /// Dims and numbers.
+    pub constants: &'a mut Constants,
+    /// What was found.
+    pub errors: &'a mut Errors,
+}
+
+/// Reads all keyed blocks, and the rules of `remat`.
+pub(crate) fn settings(reader: &mut Reader) -> Settings {
+    unknown_overrides(reader);
+    let settings = Settings {
+        train: train::read(reader),
+        data: data::read(reader),
+        validate: validate(reader),
+        checkpoint_every: checkpoint(reader),
+        remat: rules::remat(reader),
+    };
+    mesh::refuse(reader);
+    settings
+}
+
+fn validate(reader: &mut Reader) -> Validate {
+    let mut keyed = Keyed::new(reader, BlockKind::Validate);
+    let every = keyed.whole("every", 1);
+    let batches = keyed.whole("batches", 0).unwrap_or(Validate::default().batches);
+    keyed.close();
+    Validate { every, batches }
+}
+
+fn checkpoint(reader: &mut Reader) -> Option<u64> {
+    let mut keyed = Keyed::new(reader, BlockKind::Checkpoint);
+    let every = keyed.whole("every", 1);
+    if let Some((span, keep)) = keyed.whole_at("keep", 1)
+        && keep != 1
+    {
+        keyed.errors().push(error::not_supported(span, "keeping more than the newest weights", "write `keep = 1`, or leave `keep` out"));
+    }
+    keyed.close();
+    every
+}
+
+/// Overrides of blocks that do not exist.
+fn unknown_overrides(reader: &mut Reader) {
+    for (key, value) in reader.overrides {
+        if let Some((block, _)) = key.split_once('.')
+            && block != "dims"
+            && !BlockKind::ALL.iter().any(|kind| kind.text() == block)
+        {
+            reader.errors.push(error::unknown_block(key, block, value.span));
+        }
+    }
+}
