@@ -30,7 +30,7 @@ pub struct Graph {
     pub ports: PrimaryMap<Port, Type>,
     /// All weights.
     pub weights: PrimaryMap<Weight, WeightData>,
-    /// Each segment once (same indices as the model's functions).
+    /// Each segment once: at the index of the model's function, then second variants of functions whose calls need different gradients.
     pub segments: PrimaryMap<Segment, SegmentData>,
     /// Forward calls in order; call `i` is of segment `calls[i].function` (same index).
     pub calls: Vec<Call>,
@@ -59,11 +59,13 @@ pub struct SegmentData {
     pub kept: Vec<usize>,
     /// For each param: whether backward gives its cotangent.
     pub differentiable: Vec<bool>,
-    /// params, weights → results, stash, reports. With `merged`, there is no forward program: `backward` does it all.
+    /// params, weights → results, stash, reports. Empty with `merged` (`backward` does it all) and in a graph that only evaluates.
     pub forward: Program,
     /// params, weights → results, reports: for evaluation, nothing is kept.
     pub forward_only: Program,
-    /// kept params, weights, stash, cotangents of results → cotangents of params and weights. None in a graph that only evaluates.
+    /// kept params, weights, stash, cotangents of results → cotangents of params and weights. None in a graph that only evaluates. It takes only
+    /// the inputs that it reads; without outputs there is nothing to do. Segments are per need: every call of a segment wants each of its gradients,
+    /// and every cotangent that it takes has a contribution, so nothing needs to be zeroed.
     pub backward: Option<Program>,
     /// Forward and backward in one program (`loss_and_grad`): the segment's results are used by nobody else and it is called last, so nothing is
     /// stashed. Then `backward` takes params and weights, and also gives the reports; `forward` is not called in a step.
@@ -121,7 +123,8 @@ pub enum Role {
     SquareSum,
 }
 
-/// A number that a step reports: sum over its entries, and by what it is divided.
+/// A number that a step reports: sum over its entries, and by what it is divided. Contributions over calls and microbatches add up, and so do
+/// reports of one name (a metric in a repeated layer is already the mean over its calls).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// `loss` or the metric's name. All reports named `loss` add up to the loss.

@@ -1,7 +1,7 @@
 //! Rules of elementwise functions.
 //!
 //! Requires the cotangent of the result. Ensures contributions of the arguments' types. Where the result helps (exp, tanh, sqrt, quotients) it is
-//! read again instead of being computed a second time. At ties, `min` and `max` give half to each, as PyTorch's `maximum` does.
+//! read again instead of being computed a second time. Sums over dims that an argument lacks come first where that is the same. At ties, `min` and `max` give half to each, as PyTorch's `maximum` does.
 
 use super::{Contributions, Tape};
 use crate::op::{Inst, Map, Op, Type, Value};
@@ -9,7 +9,17 @@ use std::f64::consts::FRAC_2_SQRT_PI;
 
 /// One contribution per argument.
 pub fn vjp(tape: &mut Tape, op: Map, inst: &Inst, dy: Value, wanted: &[bool]) -> Contributions {
+    if op == Map::Mul && inst.args[0] == inst.args[1] {
+        return square(tape, inst, dy);
+    }
     (0..inst.args.len()).map(|at| if wanted[at] { one(tape, op, inst, dy, at) } else { None }).collect()
+}
+
+/// `x * x`: both contributions in one.
+fn square(tape: &mut Tape, inst: &Inst, dy: Value) -> Contributions {
+    let ty = tape.ty(inst.args[0]);
+    let twice = scaled(tape, 2.0, dy);
+    vec![Some(tape.map_to(Map::Mul, &[twice, inst.args[0]], &ty)), None]
 }
 
 /// The contribution to argument `at`.
@@ -77,14 +87,17 @@ fn arithmetic(tape: &mut Tape, op: Map, inst: &Inst, dy: Value, at: usize, ty: &
     let (a, b, y) = (inst.args[0], inst.args[1], inst.results[0]);
     match (op, at) {
         (Map::Add, _) | (Map::Sub, 0) => tape.fit(dy, ty),
-        (Map::Sub, _) => tape.map_to(Map::Neg, &[dy], ty),
+        (Map::Sub, _) => {
+            let part = tape.fit(dy, ty);
+            tape.map_to(Map::Neg, &[part], ty)
+        }
         (Map::Mul, 0) => tape.map_to(Map::Mul, &[dy, b], ty),
         (Map::Mul, _) => tape.map_to(Map::Mul, &[dy, a], ty),
         (Map::Div, 0) => tape.map_to(Map::Div, &[dy, b], ty),
         (Map::Div, _) => {
-            let share = tape.map(Map::Div, &[y, b]);
-            let product = tape.map(Map::Mul, &[dy, share]);
-            tape.map_to(Map::Neg, &[product], ty)
+            let product = tape.map_to(Map::Mul, &[dy, y], ty);
+            let share = tape.map_to(Map::Div, &[product, b], ty);
+            tape.map_to(Map::Neg, &[share], ty)
         }
         (Map::Pow, 0) => {
             let slope = power_slope(tape, a, b);
