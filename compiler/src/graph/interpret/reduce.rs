@@ -43,10 +43,18 @@ fn argmax(over: Dim, arg: &Tensor, ty: &Type, dims: &Dims) -> Tensor {
 
 /// Sum of products over `over`.
 pub fn contract(over: &[Dim], a: &Tensor, b: &Tensor, ty: &Type, dims: &Dims) -> Tensor {
-    let mut out = Tensor::filled(ty, dims, 0.0);
-    let all = union(&[&ty.dims, over]);
-    Nest::new(all, dims).run(&[a, b, &out.clone()], |at| out.data[at[2]] += a.data[at[0]] * b.data[at[1]]);
-    out
+    // The offsets of one sum's terms are listed once: this is where whole models spend their time.
+    let mut terms = Vec::new();
+    Nest::new(over.to_vec(), dims).run(&[a, b], |at| terms.push((at[0], at[1])));
+    let mut data = Vec::new();
+    Nest::new(ty.dims.clone(), dims).run(&[a, b], |at| {
+        let mut sum = 0.0;
+        for (of_a, of_b) in &terms {
+            sum += a.data[at[0] + of_a] * b.data[at[1] + of_b];
+        }
+        data.push(sum);
+    });
+    Tensor::new(ty, dims, data)
 }
 
 /// Running sum along `over`, from the end if `reverse`.
