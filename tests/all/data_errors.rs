@@ -1,0 +1,56 @@
+//! Every error of data, runs and weight files, as the command says it.
+//!
+//! A case is a folder `tests/cases/data/CODE`: what it holds is copied to a scratch folder, the command of its file `command` (one
+//! argument a line; `train spec.mesh --out run` if there is none) runs there, and what it says is its snapshot `said.txt`.
+
+use super::commands::meshwright;
+use super::folder::{Scratch, root, shown};
+use super::snapshot;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn cases() -> Vec<PathBuf> {
+    let folder = fs::read_dir(root().join("tests/cases/data")).expect("the cases");
+    let mut found: Vec<PathBuf> = folder.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir()).collect();
+    found.sort();
+    found
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder of the case") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name");
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else {
+            fs::copy(&path, to.join(name)).expect("a copied file");
+        }
+    }
+}
+
+/// What the command says, with its exit code.
+fn said(case: &Path) -> String {
+    let scratch = Scratch::new("data");
+    copy(case, &scratch.path(""));
+    let command = fs::read_to_string(case.join("command")).unwrap_or_else(|_| "train\nspec.mesh\n--out\nrun\n".to_string());
+    let arguments: Vec<&str> = command.lines().collect();
+    let done = meshwright(&scratch.path(""), &arguments);
+    assert!(!scratch.path("run/weights.safetensors").exists(), "{}: it trained", shown(case));
+    format!("meshwright {}\n{}exit code {}\n", arguments.join(" "), done.errors, done.code)
+}
+
+#[test]
+fn every_case_says_what_it_said() {
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let code = case.file_name().map(|name| name.to_string_lossy().replace("__", "::")).unwrap_or_default();
+        let text = said(&case);
+        if !text.contains(&code) || !text.contains("help: ") || !text.ends_with("exit code 1\n") {
+            wrong.push(format!("{} does not bring up {code} with a help and exit code 1:\n{text}", shown(&case)));
+            continue;
+        }
+        wrong.extend(snapshot::compare(&case.join("said.txt"), &text).err());
+    }
+    snapshot::all_equal(&wrong);
+}

@@ -1,0 +1,21 @@
+//! Plans of small specs as their snapshots: a change of the compiler shows here as a diff of what it decided.
+//!
+//! A case is `tests/cases/plans/NAME.mesh`; its snapshot is `NAME.plan`. Ensures that plans verify, hold no host facts and read back.
+
+use super::folder::{files, root, shown};
+use super::{snapshot, spec};
+
+#[test]
+fn plans_are_what_they_were() {
+    let mut wrong = Vec::new();
+    let cases = files(&root().join("tests/cases/plans"), "mesh");
+    assert!(!cases.is_empty());
+    for path in cases {
+        let plan = spec::compile(&path, &[]).plan;
+        meshwright_plan::verify::verify(&plan).unwrap_or_else(|found| panic!("{}: {found:?}", shown(&path)));
+        let text = plan.to_string();
+        assert_eq!(meshwright_plan::parse(&text).unwrap_or_else(|why| panic!("{}: {why}", shown(&path))), plan);
+        wrong.extend(snapshot::compare(&path.with_extension("plan"), &text).err());
+    }
+    snapshot::all_equal(&wrong);
+}
