@@ -52,6 +52,8 @@ pub struct Facts<'a> {
     pub kind: Vec<Kind>,
     /// Whether its result is computed again wherever it is wanted.
     pub free: Vec<bool>,
+    /// The same, for the lowering of `rows` kernels: free ones, and those that [`super::again`] marks.
+    pub again: Vec<bool>,
     /// Whom it comes after.
     pub deps: Vec<Vec<Dep>>,
     /// The outputs.
@@ -68,10 +70,11 @@ impl<'a> Facts<'a> {
             inst.results.iter().for_each(|result| def[*result] = Some(index));
         }
         program.outputs.iter().for_each(|(which, value)| role[*value] = Some(*which));
-        let (kind, free, deps) = Default::default();
+        let (kind, free, again, deps) = Default::default();
         let target = SecondaryMap::new();
-        let mut facts = Facts { program, dims, views: views(&program.body, dims), def, kind, free, deps, role, target };
+        let mut facts = Facts { program, dims, views: views(&program.body, dims), def, kind, free, again, deps, role, target };
         facts.free = facts.frees();
+        facts.again = facts.free.clone();
         facts.kind = facts.kinds();
         facts.joins();
         facts.store_free();
@@ -235,7 +238,7 @@ impl<'a> Facts<'a> {
 }
 
 /// Functions that take about one machine instruction.
-fn is_cheap(map: Map) -> bool {
+pub fn is_cheap(map: Map) -> bool {
     match map {
         Map::Add | Map::Sub | Map::Mul | Map::Min | Map::Max | Map::Neg | Map::Abs | Map::Sign | Map::Floor => true,
         Map::Lt | Map::Le | Map::Eq | Map::Ne | Map::And | Map::Or | Map::Not | Map::Where | Map::Real | Map::Int => true,

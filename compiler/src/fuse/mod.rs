@@ -2,13 +2,14 @@
 //!
 //! In: a [`crate::graph::ir::Program`]. Out: an [`ir::Fused`]: launches of kernels over buffers that compute the same.
 //!
-//! The order: [`flat`] (rows and lanes for programs over one long dim) → [`legalise`] (what kernels can say) → [`view`] and [`facts`] (analyses) → [`group`] (who shares a kernel) → [`storage`] (what is kept
+//! The order: [`flat`] (rows and lanes for programs over one long dim) → [`legalise`] (what kernels can say) → [`view`] and [`facts`] (analyses) → [`group`] (who shares a kernel) → `again` (what is computed twice) → [`storage`] (what is kept
 //! in memory) → one lowering per skeleton: [`rows`], [`contract`], [`attention`], [`segmented`]. Nothing here depends on the machine that compiles
 //! or runs; work is cut by shapes only.
 //!
 //! Ensures: [`verify::verify`] holds; every role has one buffer; what calls add up is added in the kernel that makes it; a role
 //! that is input and output is updated in place.
 
+mod again;
 mod attention;
 mod contract;
 #[cfg(test)]
@@ -49,8 +50,9 @@ pub fn fuse(program: &Program, dims: &Dims, batch: Dim, microbatches: u64) -> Fu
 
 fn fuse_whole(program: &Program, dims: &Dims, batch: Dim, microbatches: u64) -> Fused {
     let legal = legalise::legalise(program, dims, batch);
-    let facts = Facts::new(&legal, dims);
+    let mut facts = Facts::new(&legal, dims);
     let groups = group::group(&facts);
+    again::mark(&mut facts, &groups);
     let mut storage = Storage::new(&facts, &kept(&facts, &groups));
     let step = rows::Step { batch, microbatches };
     let mut started = BTreeSet::new();
@@ -67,15 +69,22 @@ fn kept(facts: &Facts<'_>, groups: &[Group]) -> BTreeSet<Value> {
                 kept.extend(&facts.inst(*index).results);
             }
             kept.extend(facts.inst(*index).results.iter().filter(|result| facts.target[**result].is_some()));
-            for (base, far) in facts.reads(*index) {
-                let outside = facts.def[base].is_some_and(|def| far || !(facts.free[def] || group.insts.contains(&def)));
-                if outside {
-                    kept.insert(base);
-                }
-            }
+            from_memory(facts, group, *index, &mut kept);
         }
     }
     kept
+}
+
+/// The computed values that an instruction of a group reads from memory, through what is computed again.
+fn from_memory(facts: &Facts<'_>, group: &Group, index: usize, kept: &mut BTreeSet<Value>) {
+    for (base, far) in facts.reads(index) {
+        let Some(def) = facts.def[base] else { continue };
+        if far || !(facts.again[def] || group.insts.contains(&def)) {
+            kept.insert(base);
+        } else if facts.again[def] && !facts.free[def] && !group.insts.contains(&def) {
+            from_memory(facts, group, def, kept);
+        }
+    }
 }
 
 /// The launch of a group. `started`: sums of contractions that have their first part already.

@@ -111,9 +111,9 @@ impl<'a> Builder<'a> {
             return node;
         }
         match self.facts.def[key] {
-            Some(def) if view.plain && self.facts.free[def] => {
+            Some(def) if view.plain && self.facts.again[def] => {
                 self.inst(def);
-                self.memo[key].expect("free instructions have a value")
+                self.memo[key].expect("an instruction that is computed again has a value")
             }
             _ => {
                 let slot = self.read(value, None);

@@ -7,6 +7,7 @@ mod elementwise;
 mod fixed;
 mod models;
 mod random;
+mod specs;
 
 use super::evaluate::evaluate;
 use super::ir::{Buffer, Fused};

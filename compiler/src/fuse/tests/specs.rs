@@ -1,0 +1,139 @@
+//! Whole specs: every program of the training graph, fused, against the interpreter.
+//!
+//! Requires the stages before this one. Ensures how many kernels a block of a transformer takes.
+
+use super::build::Build;
+use super::{check, names};
+use crate::graph::ir::{Graph, Program};
+use crate::model::{Mode, elaborate};
+use meshwright_grammar::{FileId, parse};
+
+const GPT: &str = "
+use std.norm
+dims { Batch = 2, Seq = 3, Embed = 8, Heads = 2, Head = 4, Mlp = 16, Vocab = 7, Layers = 2 }
+let init = 0.02
+layer Attention(x: [.., Seq, Embed]) -> [.., Seq, Embed] {
+    weight query, key, value: [Embed -> Heads, Head] = normal(init)
+    weight query_bias, key_bias, value_bias: [Heads, Head] = zeros
+    weight out: [Heads, Head -> Embed] = normal(init)
+    weight out_bias: [Embed] = zeros
+    let q = x @ query + query_bias
+    let k = x @ key + key_bias
+    let v = x @ value + value_bias
+    return attention(q, k, v, sequence: Seq, feature: Head, causal: true) @ out + out_bias
+}
+layer Feed(x: [.., Embed]) -> [.., Embed] {
+    weight up: [Embed -> Mlp] = normal(init)
+    weight up_bias: [Mlp] = zeros
+    weight down: [Mlp -> Embed] = normal(init)
+    weight down_bias: [Embed] = zeros
+    return gelu(x @ up + up_bias) @ down + down_bias
+}
+layer Block(x: [.., Seq, Embed]) -> [.., Seq, Embed] {
+    weight before, after: LayerNorm(Embed)
+    let y = x + Attention(before(x))
+    return y + Feed(after(y))
+}
+model Gpt(tokens: index(Vocab)[Batch, Seq], targets: index(Vocab)[Batch, Seq]) -> [Batch, Seq, Vocab] {
+    weight table: [Vocab -> Embed] = normal(init)
+    weight place: [Seq, Embed] = normal(init)
+    weight final: LayerNorm(Embed)
+    let x = lookup(table, tokens) + place
+    repeat Layers { carry x = Block(x) }
+    let logits = final(x) @ table
+    loss cross_entropy(logits, targets)
+    return logits
+}
+";
+
+const LLAMA: &str = "
+use std.norm
+use std.attention
+use std.feed
+dims { Batch = 2, Seq = 3, Embed = 12, KvHeads = 2, Group = 3, Head = 4, Mlp = 10, Vocab = 7, Layers = 2 }
+layer Block(x: [.., Seq, Embed]) -> [.., Seq, Embed] {
+    weight before, after: RmsNorm(Embed)
+    let y = x + GroupedQuery(before(x), Seq, Embed, KvHeads, Group, Head)
+    return y + SwiGlu(after(y), Embed, Mlp)
+}
+model Llama(tokens: index(Vocab)[Batch, Seq], targets: index(Vocab)[Batch, Seq]) -> [Batch, Seq, Vocab] {
+    weight table: [Vocab -> Embed] = normal(0.02)
+    weight final: RmsNorm(Embed)
+    weight head: [Embed -> Vocab]
+    let x = lookup(table, tokens)
+    repeat Layers { carry x = Block(x) }
+    let logits = final(x) @ head
+    loss cross_entropy(logits, targets)
+    return logits
+}
+";
+
+const PRICE: &str = "
+dims { Batch = 4, Feature = 3, Hidden = 5, Depth = 3 }
+layer Dense(h: [.., Hidden]) -> [.., Hidden] {
+    weight w: [Hidden -> Hidden]
+    weight b: [Hidden] = zeros
+    return relu(h @ w + b)
+}
+model Price(x: real[Batch, Feature], y: real[Batch]) -> [Batch] {
+    weight first: [Feature -> Hidden]
+    weight last: [Hidden]
+    let h = x @ first
+    repeat Depth { carry h = Dense(h) }
+    let guess = dot(h, last, over: Hidden)
+    loss (guess - y) ^ 2
+    return guess
+}
+";
+
+fn graph(text: &str) -> Graph {
+    let file = parse(FileId(0), text).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let mode = Mode { training: true, batch: None };
+    let (model, _) = elaborate(&[file], &[], mode).unwrap_or_else(|errors| panic!("{errors:?}"));
+    crate::graph::build(&model, true).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+/// The kernels of every program, one line each, after each was checked.
+fn kernels(text: &str) -> String {
+    let graph = graph(text);
+    let mut lines = Vec::new();
+    let mut note = |name: String, program: &Program| {
+        let build = Build { program: program.clone(), dims: graph.dims.clone(), batch: graph.batch };
+        let fused = check(&build);
+        lines.push(format!("{name} ({}): {}", fused.launches.len(), names(&fused)));
+    };
+    for segment in graph.segments.values() {
+        note(format!("{}.forward", segment.name), &segment.forward);
+        note(format!("{}.forward_only", segment.name), &segment.forward_only);
+        if let Some(backward) = &segment.backward {
+            note(format!("{}.backward", segment.name), backward);
+        }
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn gpt() {
+    insta::assert_snapshot!(kernels(GPT));
+}
+
+#[test]
+fn llama() {
+    insta::assert_snapshot!(kernels(LLAMA));
+}
+
+#[test]
+fn price() {
+    insta::assert_snapshot!(kernels(PRICE));
+}
+
+#[test]
+fn dump() {
+    let graph = graph(GPT);
+    for segment in graph.segments.values() {
+        for program in [Some(&segment.forward), segment.backward.as_ref()].into_iter().flatten() {
+            let fused = crate::fuse::fuse(program, &graph.dims, graph.batch, 1);
+            println!("==== {}\n{}", segment.name, super::print::print(&fused));
+        }
+    }
+}
