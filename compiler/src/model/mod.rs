@@ -16,11 +16,14 @@ mod item;
 mod layer;
 mod merge;
 mod numbers;
+pub mod print;
 mod repeat;
 mod scope;
 pub mod settings;
 pub mod standard;
 mod tape;
+#[cfg(test)]
+mod tests;
 mod weight;
 
 use constants::Constants;
