@@ -24,6 +24,9 @@ impl Rewriter<'_> {
         if let Some(bare) = self.unexpanded(args, ty) {
             return Some(New::Inst(Op::Map(op), bare));
         }
+        if let Some(once) = self.before_expand(op, args, ty) {
+            return Some(once);
+        }
         match *args {
             [x] => self.unary(op, x),
             [a, b] if commutes(op) && self.constant(a).is_some() && self.constant(b).is_none() => Some(New::Inst(Op::Map(op), vec![b, a])),
@@ -40,18 +43,32 @@ impl Rewriter<'_> {
         self.number(map_element(op, &values, real), ty.element).map(New::Value)
     }
 
+    /// What `value` repeats, or itself.
+    fn bare(&self, value: Value) -> Value {
+        let expand = self.def(value).filter(|def| def.op == Op::Shape(Shape::Expand));
+        expand.map_or(value, |def| def.args[0])
+    }
+
     /// Arguments without their `Expand`, where the others have all dims of the result.
     fn unexpanded(&self, args: &[Value], ty: &Type) -> Option<Vec<Value>> {
-        let expanded = |arg: Value| self.def(arg).filter(|def| def.op == Op::Shape(Shape::Expand)).map(|def| def.args[0]);
-        let at = args.iter().position(|arg| expanded(*arg).is_some())?;
-        for place in at..args.len() {
-            let mut bare = args.to_vec();
-            bare[place] = expanded(args[place]).unwrap_or(args[place]);
-            if bare[place] != args[place] && self.covers(&bare, ty) {
-                return Some(bare);
+        for (place, arg) in args.iter().enumerate() {
+            let mut fewer = args.to_vec();
+            fewer[place] = self.bare(*arg);
+            if fewer[place] != *arg && self.covers(&fewer, ty) {
+                return Some(fewer);
             }
         }
         None
+    }
+
+    /// A function of repeated values only is computed once, then repeated.
+    fn before_expand(&mut self, op: Map, args: &[Value], ty: &Type) -> Option<New> {
+        let bare: Vec<Value> = args.iter().map(|arg| self.bare(*arg)).collect();
+        if bare == args || self.covers(&bare, ty) {
+            return None;
+        }
+        let dims = ty.dims.iter().copied().filter(|dim| bare.iter().any(|arg| self.ty(*arg).has(*dim))).collect();
+        Some(New::Value(self.make(Op::Map(op), bare, Type { element: ty.element, dims })))
     }
 
     /// The arguments of the definition of `value`, if that is `op`.

@@ -107,11 +107,11 @@ impl<'a> Rewriter<'a> {
         number.is_finite().then(|| self.make(op, Vec::new(), Type { element, dims: Vec::new() }))
     }
 
-    /// A new instruction before the one at hand.
+    /// A new instruction before the one at hand, itself simplified.
     fn make(&mut self, op: Op, args: Vec<Value>, ty: Type) -> Value {
         let result = self.body.values.push(ValueData { ty, name: String::new() });
-        self.append(Inst { op, args, results: vec![result], origin: self.origin });
-        result
+        self.visit(Inst { op, args, results: vec![result], origin: self.origin });
+        self.current(result)
     }
 
     fn append(&mut self, inst: Inst) {

@@ -1,13 +1,13 @@
 //! Rules on shapes; all are exact.
 
 use super::{New, Rewriter};
-use crate::op::{Dim, Element, Op, Shape, Type, Value};
+use crate::op::{Dim, Op, Shape, Type, Value};
 
 impl Rewriter<'_> {
     pub(super) fn shape(&mut self, op: &Shape, args: &[Value], ty: &Type) -> Option<New> {
         let arg = args[0];
-        if let Some(constant) = self.moved_constant(op, args, ty) {
-            return Some(constant);
+        if let Some(repeated) = self.moved_repeats(op, arg) {
+            return Some(repeated);
         }
         match op {
             Shape::Expand if self.ty(arg) == ty => return Some(New::Value(arg)),
@@ -30,19 +30,17 @@ impl Rewriter<'_> {
         self.dims[dim].size
     }
 
-    /// A constant stays one wherever its elements go.
-    fn moved_constant(&mut self, op: &Shape, args: &[Value], ty: &Type) -> Option<New> {
-        match op {
-            Shape::Rename { .. }
-            | Shape::Split { .. }
-            | Shape::Merge { .. }
-            | Shape::Slice { .. }
-            | Shape::Take { .. }
-            | Shape::Roll { .. } => {}
+    /// What repeats along a dim stays so, wherever the elements along it go.
+    fn moved_repeats(&self, op: &Shape, arg: Value) -> Option<New> {
+        let def = self.def(arg).filter(|def| def.op == Op::Shape(Shape::Expand))?;
+        let from = match op {
+            Shape::Rename { from, .. } | Shape::Split { from, .. } | Shape::Slice { from, .. } | Shape::Take { from, .. } => vec![*from],
+            Shape::Roll { dim, .. } => vec![*dim],
+            Shape::Merge { from, .. } => from.clone(),
             Shape::Pad { .. } | Shape::Concat { .. } | Shape::Shift { .. } | Shape::Expand => return None,
-        }
-        let value = self.constant(args[0])?;
-        if ty.element == Element::Bool { None } else { self.number(value, ty.element).map(New::Value) }
+        };
+        let x = def.args[0];
+        (!from.iter().any(|dim| self.ty(x).has(*dim))).then_some(New::Value(x))
     }
 
     /// `outer(inner(x))`.

@@ -195,6 +195,25 @@ fn reductions_join_and_skip_repeats() {
 }
 
 #[test]
+fn repeats_come_last() {
+    let mut m = Maker::new();
+    let (x, y, half) = (m.input(&[1]), m.input(&[0, 1]), m.number(0.5));
+    let wide = m.expand(x, &[0, 1]);
+    let two = m.number(2.0);
+    let z = m.map(Map::Mul, &[wide, half]);
+    let z = m.map(Map::Mul, &[z, two]);
+    let z = m.map(Map::Sub, &[z, y]);
+    assert_eq!(m.ops(&[z]), [Op::Map(Map::Sub)]);
+    let mut m = Maker::new();
+    let x = m.input(&[1]);
+    let (a, other) = (m.d[0], m.d[2]);
+    let wide = m.expand(x, &[0, 1]);
+    let y = m.shape(Shape::Rename { from: a, to: other }, wide, a, &[other]);
+    let y = m.shape(Shape::Take { from: other, at: 1 }, y, other, &[]);
+    assert_eq!(m.ops(&[y]), []);
+}
+
+#[test]
 fn shapes_join() {
     let mut m = Maker::new();
     let x = m.input(&[0, 1]);
