@@ -281,10 +281,30 @@ impl<'a> Rewriter<'a> {
                 None => wanted.push((*role, value)),
             }
         }
+        for (role, value) in &mut wanted {
+            if accumulates(*role) {
+                *value = self.factor_inside(*value);
+            }
+        }
         let mut bound: Vec<Value> = Vec::new();
         let in_place: Vec<Role> = program.inputs.iter().map(|(role, _)| *role).collect();
         let uses = self.uses(&wanted);
         wanted.into_iter().map(|(role, value)| (role, self.output(role, value, &uses, in_place.contains(&role), &mut bound))).collect()
+    }
+
+    /// A sum times a constant, as a sum of products: the sum can then be added up where calls want it.
+    fn factor_inside(&mut self, value: Value) -> Value {
+        let Some(Inst { op: Op::Map(Map::Mul), args, origin, .. }) = self.def(value).cloned() else { return value };
+        let sum = |arg: &&Value| matches!(self.def(**arg).map(|inst| &inst.op), Some(Op::Reduce(Reduce::Sum, _)));
+        let constant = |arg: &&Value| matches!(self.def(**arg).map(|inst| &inst.op), Some(Op::Const(_)));
+        let (Some(sum), Some(factor)) = (args.iter().find(sum), args.iter().find(constant)) else { return value };
+        let Some(Inst { op, args, .. }) = self.def(*sum).cloned() else { return value };
+        let (from, to) = (self.body.ty(args[0]).clone(), self.body.ty(value).clone());
+        if !self.body.ty(*sum).same_set(&to) {
+            return value;
+        }
+        let product = self.map(Map::Mul, &[args[0], *factor], from, origin);
+        self.push(op, vec![product], to, origin)
     }
 
     /// The computed value that stands for an output, in a place that no other output uses.

@@ -3,7 +3,9 @@
 //! Requires the stages before this one. Ensures how many kernels a block of a transformer takes.
 
 use super::build::Build;
-use super::{check, names};
+use super::{check, fuse, names, verify_plan};
+use crate::fuse::print::print;
+use crate::fuse::verify::verify;
 use crate::graph::ir::{Graph, Program};
 use crate::model::{Mode, elaborate};
 use meshwright_grammar::{FileId, parse};
@@ -127,13 +129,36 @@ fn price() {
     insta::assert_snapshot!(kernels(PRICE));
 }
 
-#[test]
-fn dump() {
-    let graph = graph(GPT);
+/// The first lines of all kernels: dims and blocks.
+fn grids(text: &str) -> String {
+    let graph = graph(text);
+    let mut lines = Vec::new();
     for segment in graph.segments.values() {
-        for program in [Some(&segment.forward), segment.backward.as_ref()].into_iter().flatten() {
-            let fused = crate::fuse::fuse(program, &graph.dims, graph.batch, 1);
-            println!("==== {}\n{}", segment.name, super::print::print(&fused));
+        for (what, program) in [("forward", Some(&segment.forward)), ("backward", segment.backward.as_ref())] {
+            let Some(program) = program else { continue };
+            let fused = fuse(program, &graph.dims, graph.batch, graph.microbatches);
+            assert_eq!(verify(&fused, program, &graph.dims), Vec::<String>::new());
+            verify_plan(&fused);
+            lines.push(format!("{}.{what}", segment.name));
+            let text = print(&fused);
+            lines.extend(
+                text.lines().filter(|line| line.starts_with("kernel")).map(|line| format!("  {}", line.trim_start_matches("kernel "))),
+            );
         }
     }
+    lines.join("\n")
+}
+
+#[test]
+fn grids_of_a_gpt_of_10m_parameters() {
+    let sizes = "Batch = 8, Seq = 256, Embed = 384, Heads = 6, Head = 64, Mlp = 1536, Vocab = 65, Layers = 6";
+    let small = "Batch = 2, Seq = 3, Embed = 8, Heads = 2, Head = 4, Mlp = 16, Vocab = 7, Layers = 2";
+    insta::assert_snapshot!(grids(&GPT.replace(small, sizes)));
+}
+
+#[test]
+fn grids_of_a_llama_of_15m_parameters() {
+    let sizes = "Batch = 8, Seq = 256, Embed = 384, KvHeads = 2, Group = 3, Head = 64, Mlp = 1024, Vocab = 256, Layers = 9";
+    let small = "Batch = 2, Seq = 3, Embed = 12, KvHeads = 2, Group = 3, Head = 4, Mlp = 10, Vocab = 7, Layers = 2";
+    insta::assert_snapshot!(grids(&LLAMA.replace(small, sizes)));
 }
