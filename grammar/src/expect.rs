@@ -105,8 +105,8 @@ impl<'t> Found<'t> {
 /// The length of the word, number, string or sign that a text starts with.
 fn length(text: &str) -> usize {
     let first = text.chars().next().map_or(0, char::len_utf8);
-    if text.starts_with('"') {
-        return text[1..].find('"').map_or(text.len(), |at| at + 2);
+    if let Some(inner) = text.strip_prefix('"') {
+        return inner.find('"').map_or(text.len(), |at| at + 2);
     }
     if text.starts_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '_') {
         return text.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(text.len());

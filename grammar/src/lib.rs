@@ -23,5 +23,5 @@ pub use diagnostic::{CodeInfo, Diagnostic, Located, Place, Report, Severity, ren
 pub use error::CODES;
 pub use format::format;
 pub use load::{LONGEST_CHAIN, Link, Spec, load};
-pub use parse::{LONGEST, MOST_ERRORS, parse};
+pub use parse::{LONGEST, MOST_ERRORS, parse, parse_value};
 pub use source::{FileId, SourceFile, Sources, Span};

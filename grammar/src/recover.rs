@@ -62,6 +62,15 @@ pub(crate) fn recover(file: FileId, text: &str, layout: &Layout, failure: &Failu
     recovery.diagnostics
 }
 
+/// What is wrong with a value that stands alone.
+pub(crate) fn value_fault(file: FileId, layout: &Layout, failure: Failure) -> Vec<Diagnostic> {
+    if layout.muted.iter().any(|muted| muted.contains(&failure.at)) {
+        return Vec::new();
+    }
+    let (text, range) = (layout.text.as_str(), 0..layout.text.len());
+    diagnose::diagnose(&Fault { file, text, part: Part::Setting, range, at: failure.at, expected: failure.expected })
+}
+
 struct Recovery<'t> {
     file: FileId,
     text: &'t str,

@@ -41,11 +41,16 @@ impl Builder<'_> {
         if let Some(slip) = parts.take(Rule::colon_slip) {
             self.report(error::setting_colon(self.span(&slip), &key.text));
         }
-        let value = match parts.find(Rule::whole_rest) {
-            Some(rest) => Expr { kind: ExprKind::Rest, span: self.span(&rest), grouped: false },
-            None => self.next_expr(&mut parts),
-        };
+        let value = self.value(&mut parts);
         Setting { key, value, span }
+    }
+
+    /// A setting's value.
+    pub fn value(&mut self, parts: &mut Parts) -> Expr {
+        match parts.find(Rule::whole_rest) {
+            Some(rest) => Expr { kind: ExprKind::Rest, span: self.span(&rest), grouped: false },
+            None => self.next_expr(parts),
+        }
     }
 
     /// A condition of `require`.
