@@ -1,9 +1,10 @@
-//! The rewrites of [`super::legalise`] for scatters and running sums.
+//! The rewrites of [`super::legalise`] for scatters, lookups, rolls and running sums.
 //!
 //! Requires and ensures what that pass does.
 
+use super::facts::is_cheap;
 use super::legalise::Rewriter;
-use crate::op::{Dim, Element, Index, Map, Op, Origin, Reduce, Type, Value};
+use crate::op::{Dim, Element, Index, Map, Op, Origin, Reduce, Shape, Type, Value};
 
 /// `result[into = index, …] = sum of value`. If index and result share dims, the result is a sum of comparisons of `index` with positions:
 /// no two tokens of different rows can meet.
@@ -22,7 +23,7 @@ pub(super) fn scatter(rewriter: &mut Rewriter<'_>, into: Dim, args: [Value; 2], 
     });
     let shares = rewriter.body.ty(index).dims.iter().any(|dim| ty.has(*dim));
     if !shares && !rewriter.body.ty(index).dims.is_empty() {
-        return rewriter.push(Op::Index(Index::Scatter { into }), args.to_vec(), ty, origin);
+        return segments(rewriter, into, args, ty, origin);
     }
     let kept: Vec<Dim> = ty.dims.iter().copied().filter(|dim| *dim != into).collect();
     let all: Vec<Dim> = kept.into_iter().chain(summed.iter().copied()).chain([into]).collect();
@@ -35,6 +36,75 @@ pub(super) fn scatter(rewriter: &mut Rewriter<'_>, into: Dim, args: [Value; 2], 
     let spread = if summed.is_empty() { ty.clone() } else { Type::real(all) };
     let spread = rewriter.map(Map::Where, &[hit, value, zero], spread, origin);
     if summed.is_empty() { spread } else { rewriter.reduce(Reduce::Sum, &summed, spread, ty, origin) }
+}
+
+/// A scatter of whole segments: what it keeps is made one dim of the value and of the result, by copies if need be.
+fn segments(rewriter: &mut Rewriter<'_>, into: Dim, [index, value]: [Value; 2], ty: Type, origin: Origin) -> Value {
+    let kept: Vec<Dim> = ty.dims.iter().copied().filter(|dim| *dim != into).collect();
+    let view = rewriter.view(value);
+    let long: Vec<Dim> = kept.iter().copied().filter(|dim| rewriter.dims[*dim].size > 1).collect();
+    let chained = long.windows(2).all(|pair| view.stride(pair[0]) == view.stride(pair[1]) * rewriter.dims[pair[1]].size);
+    let value = if chained {
+        value
+    } else {
+        let rest = rewriter.body.ty(value).dims.iter().copied().filter(|dim| !kept.contains(dim));
+        let layout = Type::real(rest.chain(kept.iter().copied()).collect());
+        rewriter.copy(value, layout, origin)
+    };
+    let whole = Type::real([into].into_iter().chain(kept).collect());
+    let apart = ty.dims.len() > 2 && whole.dims != ty.dims;
+    let op = Op::Index(Index::Scatter { into });
+    if apart {
+        let sum = rewriter.push(op, vec![index, value], whole, origin);
+        rewriter.copy(sum, ty, origin)
+    } else {
+        rewriter.push(op, vec![index, value], ty, origin)
+    }
+}
+
+/// A roll. That of a cheap function of one large argument is the function of rolls, so that its result need not be in memory.
+pub(super) fn roll(rewriter: &mut Rewriter<'_>, dim: Dim, by: u64, arg: Value, ty: Type, origin: Origin) -> Value {
+    rolled(rewriter, dim, by, arg, &ty, origin, 4)
+        .unwrap_or_else(|| rewriter.push(Op::Shape(Shape::Roll { dim, by }), vec![arg], ty, origin))
+}
+
+fn rolled(rewriter: &mut Rewriter<'_>, dim: Dim, by: u64, arg: Value, ty: &Type, origin: Origin, depth: u32) -> Option<Value> {
+    let inst = rewriter.def(arg)?.clone();
+    match &inst.op {
+        Op::Index(Index::Position(own)) if *own == dim && !rewriter.is_batch(dim) => {
+            let [by, size] = [by, rewriter.dims[dim].size].map(|number| {
+                rewriter.push(Op::Integer(number as i64), Vec::new(), Type { element: Element::Integer, dims: Vec::new() }, origin)
+            });
+            let sum = rewriter.map(Map::Add, &[arg, by], ty.clone(), origin);
+            Some(rewriter.map(Map::Rem, &[sum, size], ty.clone(), origin))
+        }
+        Op::Map(op) if depth > 0 && is_cheap(*op) && one_is_large(rewriter, &inst.args, ty) => {
+            let args: Vec<Value> = inst
+                .args
+                .iter()
+                .map(|arg| {
+                    let own = rewriter.body.ty(*arg).clone();
+                    if !own.has(dim) || rewriter.view(*arg).stride(dim) == 0 {
+                        return *arg;
+                    }
+                    let deeper = rolled(rewriter, dim, by, *arg, &own, origin, depth - 1);
+                    deeper.unwrap_or_else(|| rewriter.push(Op::Shape(Shape::Roll { dim, by }), vec![*arg], own, origin))
+                })
+                .collect();
+            Some(rewriter.map(*op, &args, ty.clone(), inst.origin))
+        }
+        Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Reduce(..) | Op::Contract(_) | Op::Index(_) | Op::Shape(_) => None,
+        Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Stop => None,
+    }
+}
+
+/// Whether all arguments but one are small beside the result.
+fn one_is_large(rewriter: &Rewriter<'_>, args: &[Value], ty: &Type) -> bool {
+    let mut large: Vec<Value> =
+        args.iter().copied().filter(|arg| rewriter.body.ty(*arg).elements(rewriter.dims) * 8 > ty.elements(rewriter.dims)).collect();
+    large.sort_unstable();
+    large.dedup();
+    large.len() <= 1
 }
 
 /// How many functions a lookup goes through at most.

@@ -4,13 +4,14 @@
 //! - `Anchor` stands only where a copy is made, `Stop` nowhere; elementwise operators read the arguments of `Expand` directly;
 //! - reductions are over real numbers and at least one dim; there is no `CumsumReverse`;
 //! - contractions have more than one point along m, n and k; k merges into one dim in both operands, others are products and sums;
-//! - a `Scatter` shares no dims between its index and its result, others are comparisons with positions;
-//! - lookups in what an elementwise function gives are functions of lookups, where that is less work;
+//! - a `Scatter` shares no dims between its index and its result, others are comparisons with positions; what it keeps merges into one dim;
+//! - keys and values of attention's gradient have all dims that either shares with queries;
+//! - lookups in and rolls of what an elementwise function gives are functions of lookups and rolls, where that is less work;
 //! - every `Merge` is a view; the arguments of `Concat` are copies of their own;
 //! - outputs are computed values (no views, inputs or constants) under one role each; those that calls add to are read by nobody.
 
-use super::legal_index;
 use super::view::{View, Views, of_inst};
+use super::{legal_attention, legal_index};
 use crate::graph::ir::{Program, Role};
 use crate::op::{Body, Dim, Dims, Element, Index, Inst, Map, Op, Origin, Reduce, Shape, Type, Value};
 use cranelift_entity::SecondaryMap;
@@ -84,7 +85,8 @@ impl<'a> Rewriter<'a> {
         self.push_many(op, args, vec![ty], origin)[0]
     }
 
-    fn push_many(&mut self, op: Op, args: Vec<Value>, types: Vec<Type>, origin: Origin) -> Vec<Value> {
+    /// Appends an instruction with several results.
+    pub(super) fn push_many(&mut self, op: Op, args: Vec<Value>, types: Vec<Type>, origin: Origin) -> Vec<Value> {
         let results = self.body.push_many(op, args, types, origin);
         for result in &results {
             self.views[*result] = Some(View::dense(*result, self.body.ty(*result), self.dims));
@@ -144,7 +146,8 @@ impl<'a> Rewriter<'a> {
             Op::Index(index) => vec![self.index(index, args, ty, origin)],
             Op::Shape(shape) => vec![self.shape(shape, args, ty, origin)],
             Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Random(_) => vec![self.push(inst.op.clone(), args, ty, origin)],
-            Op::Attention(_) | Op::AttentionGrad(_) => self.push_many(inst.op.clone(), args, types, origin),
+            Op::Attention(_) => self.push_many(inst.op.clone(), args, types, origin),
+            Op::AttentionGrad(attention) => legal_attention::gradient(self, attention, &args, &types, origin),
         }
     }
 
@@ -217,6 +220,11 @@ impl<'a> Rewriter<'a> {
         order.windows(2).all(|pair| view.stride(pair[0]) == view.stride(pair[1]) * self.dims[pair[1]].size)
     }
 
+    /// Whether positions along this dim are global.
+    pub(super) fn is_batch(&self, dim: Dim) -> bool {
+        dim == self.batch
+    }
+
     /// The view of a value of the new body.
     pub(super) fn view(&self, value: Value) -> &View {
         self.views[value].as_ref().expect("every value has a view")
@@ -258,6 +266,7 @@ impl<'a> Rewriter<'a> {
             }
             // all along a repeated value is the same
             Shape::Roll { dim, .. } if self.view(args[0]).stride(*dim) == 0 => self.same(args[0], ty, origin),
+            Shape::Roll { dim, by } => legal_index::roll(self, *dim, *by, args[0], ty, origin),
             Shape::Shift { dim, by } => {
                 let from = self.body.ty(args[0]).clone();
                 let arg = if self.view(args[0]).stride(*dim) == 0 { self.copy(args[0], from, origin) } else { args[0] };
@@ -265,7 +274,7 @@ impl<'a> Rewriter<'a> {
                 self.push(Op::Shape(Shape::Shift { dim: *dim, by: (*by).clamp(-size, size) }), vec![arg], ty, origin)
             }
             Shape::Rename { .. } | Shape::Split { .. } | Shape::Slice { .. } | Shape::Pad { .. } => self.push(op, args, ty, origin),
-            Shape::Take { .. } | Shape::Roll { .. } | Shape::Expand => self.push(op, args, ty, origin),
+            Shape::Take { .. } | Shape::Expand => self.push(op, args, ty, origin),
         }
     }
 

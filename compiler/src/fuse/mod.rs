@@ -3,7 +3,7 @@
 //! In: a [`crate::graph::ir::Program`]. Out: an [`ir::Fused`]: launches of kernels over buffers that compute the same.
 //!
 //! The order: [`flat`] (rows and lanes for programs over one long dim) → [`legalise`] (what kernels can say) → [`view`] and [`facts`] (analyses) → [`group`] (who shares a kernel) → `again` (what is computed twice) → [`storage`] (what is kept
-//! in memory) → one lowering per skeleton: [`rows`], [`contract`], [`attention`], [`segmented`]. Nothing here depends on the machine that compiles
+//! in memory) → one lowering per skeleton: [`rows`], [`contract`], [`attention`], [`segmented`] → [`in_place`]. Nothing here depends on the machine that compiles
 //! or runs; work is cut by shapes only.
 //!
 //! Ensures: [`verify::verify`] holds; every role has one buffer; what calls add up is added in the kernel that makes it; a role
@@ -17,7 +17,9 @@ mod evaluate;
 pub mod facts;
 pub mod flat;
 pub mod group;
+pub mod in_place;
 pub mod ir;
+mod legal_attention;
 mod legal_index;
 pub mod legalise;
 mod name;
@@ -32,7 +34,7 @@ mod tile;
 pub mod verify;
 pub mod view;
 
-use crate::graph::ir::Program;
+use crate::graph::ir::{Program, Role};
 use crate::op::{Dim, Dims, Index, Op, Value};
 use facts::{Facts, Kind};
 use group::Group;
@@ -57,7 +59,10 @@ fn fuse_whole(program: &Program, dims: &Dims, batch: Dim, microbatches: u64) -> 
     let step = rows::Step { batch, microbatches };
     let mut started = BTreeSet::new();
     let launches = groups.iter().filter_map(|group| launch(&facts, group, &mut storage, step, &mut started)).collect();
-    Fused { buffers: storage.buffers, launches }
+    let mut fused = Fused { buffers: storage.buffers, launches };
+    let inputs: Vec<Role> = program.inputs.iter().map(|(role, _)| *role).collect();
+    in_place::write_in_place(&mut fused, &inputs);
+    fused
 }
 
 /// Values that must be in memory: read by another kernel, or made by one that writes all its results.

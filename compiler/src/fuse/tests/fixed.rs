@@ -136,3 +136,38 @@ fn a_dim_that_merges_after_a_product_costs_nothing() {
     b.output(Role::Result(0), y);
     assert_eq!(names(&check(&b)), "product");
 }
+
+#[test]
+fn attention_with_values_that_all_samples_share() {
+    let (mut b, [batch, seq, head, key]) = Build::new([("Batch", 2), ("Seq", 3), ("Head", 2), ("Seq'", 3)]);
+    let q = b.input(Role::Param(0), &[batch, seq, head]);
+    let k = b.input(Role::Param(1), &[batch, key, head]);
+    let v = b.input(Role::Weight(0), &[key, head]);
+    let attention = Attention { query: seq, key, feature: head, scale: 0.7, causal: false, window: None };
+    let whole = [batch, seq, head];
+    let got = b.many(Op::Attention(attention.clone()), &[q, k, v], &[&whole, &[batch, seq]]);
+    let dout = b.input(Role::ResultGrad(0), &whole);
+    let grads = b.many(Op::AttentionGrad(attention), &[q, k, v, got[0], got[1], dout], &[&whole, &[batch, key, head], &[key, head]]);
+    b.output(Role::Result(0), got[0]);
+    b.output(Role::ParamGrad(0), grads[0]);
+    b.output(Role::ParamGrad(1), grads[1]);
+    b.output(Role::WeightGrad(0), grads[2]);
+    check(&b);
+}
+
+#[test]
+fn scatters_that_keep_several_dims() {
+    let (mut b, [batch, route, x, y]) = Build::new([("Batch", 5), ("Route", 4), ("X", 3), ("Y", 2)]);
+    let index = b.typed(Role::Param(0), Element::Index(route), &[batch]);
+    let value = b.input(Role::Param(1), &[y, batch, x]);
+    let narrow = b.input(Role::Param(2), &[batch, x]);
+    let scatter = || Op::Index(Index::Scatter { into: route });
+    let (a, c) =
+        (b.op(scatter(), &[index, value], Element::Real, &[x, route, y]), b.op(scatter(), &[index, narrow], Element::Real, &[route, x, y]));
+    b.output(Role::Result(0), a);
+    b.output(Role::WeightGrad(0), c);
+    for launch in check(&b).launches {
+        let lanes = launch.kernel.dims.values().filter(|dim| dim.role == meshwright_plan::kernel::Role::Lane).count();
+        assert!(lanes <= 1);
+    }
+}

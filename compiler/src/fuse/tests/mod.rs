@@ -14,7 +14,7 @@ use super::ir::{Buffer, Fused};
 use super::legalise::accumulates;
 use super::{fuse, print, verify};
 use crate::graph::interpret::{Context, Tensor, run_program};
-use crate::graph::ir::{Program, Role};
+use crate::graph::ir::Role;
 use crate::op::{Dims, Element, Type};
 use build::Build;
 use meshwright_plan::kernel::Access;

@@ -50,8 +50,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn fused_equals_unfused(steps in steps(), outputs in prop::collection::vec((0usize..64, 0u8..4), 1..5)) {
-        let (mut b, dims) = Build::new([("A", 2), ("B", 3), ("C", 4)]);
+    fn fused_equals_unfused(steps in steps(), outputs in prop::collection::vec((0usize..64, 0u8..4), 1..5), sizes in [1u64..4, 1..4, 1..5]) {
+        let (mut b, dims) = Build::new([("A", sizes[0]), ("B", sizes[1]), ("C", sizes[2])]);
         let [a, c, d] = dims;
         let mut values = vec![b.input(Role::Param(0), &[a, c, d]), b.input(Role::Param(1), &[a, c]), b.input(Role::Weight(0), &[d])];
         for step in &steps {
