@@ -77,6 +77,10 @@ pub enum Error {
     Write { path: PathBuf, why: String },
     /// The temperature is negative or not a number.
     Temperature { value: f32 },
+    /// The system refuses so much memory.
+    Memory { bytes: u64 },
+    /// The device cannot make a kernel: a bug of ours, or a plan of another version.
+    Kernel { name: String, why: String },
     /// Sampling among the top 0 tokens.
     TopK,
     /// The logits hold no finite number, so there is nothing to sample.
@@ -116,6 +120,8 @@ impl Error {
             Error::NotARun { .. } => "run::missing",
             Error::RunExists { .. } => "run::exists",
             Error::Write { .. } => "run::write",
+            Error::Memory { .. } => "run::memory",
+            Error::Kernel { .. } => "run::kernel",
             Error::Temperature { .. } => "sample::temperature",
             Error::TopK => "sample::top_k",
             Error::Logits { .. } => "sample::logits",
@@ -152,6 +158,8 @@ impl Error {
             | Error::NotARun { .. }
             | Error::RunExists { .. }
             | Error::Write { .. }
+            | Error::Memory { .. }
+            | Error::Kernel { .. }
             | Error::Temperature { .. }
             | Error::TopK
             | Error::Logits { .. } => None,

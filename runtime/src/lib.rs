@@ -8,6 +8,7 @@
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod execute;
 pub mod pool;
 pub mod report;
 pub mod state;

@@ -66,7 +66,7 @@ fn assemble(
     for placed in [Some(train), evaluate, predict].into_iter().flatten() {
         regions.grow(placed, programs.scratch_bytes);
     }
-    Plan {
+    let mut plan = Plan {
         name: train.graph.name.clone(),
         scalars: train.graph.update.as_ref().map(|update| update.scalars.clone()).unwrap_or_default(),
         inputs: region::inputs(train, &regions),
@@ -77,5 +77,7 @@ fn assemble(
         programs: programs.programs,
         entries,
         arena: regions.finish(),
-    }
+    };
+    plan.canonical();
+    plan
 }

@@ -123,6 +123,18 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "A run is never written over. Choose another --out, or leave it away: the next free runs/<spec>-<n> is taken.",
     ),
     (
+        "run::kernel",
+        "the device cannot make a kernel",
+        "Every kernel of a plan is lowered for this machine when the plan is loaded. A refusal is a bug of ours, or the plan was written by \
+         another version of Meshwright.",
+    ),
+    (
+        "run::memory",
+        "the system refuses the memory that the plan needs",
+        "A plan's arena is mapped whole before the first step, so that a run cannot run out of memory later. Fewer sequences in a batch, \
+         more microbatches, or `remat` make it smaller; `meshwright plan --show summary` says what takes how much.",
+    ),
+    (
         "run::missing",
         "the folder is not a finished run",
         "meshwright generate takes the folder that meshwright train printed; it holds spec.mesh, plan.txt, metrics.jsonl and, once a run \
@@ -213,6 +225,8 @@ pub(super) fn message(error: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         Error::NotARun { path, lacks } => write!(f, "{} is not a finished run: it has no {lacks}", path.display()),
         Error::RunExists { path } => write!(f, "{} already holds a run", path.display()),
         Error::Write { path, why } => write!(f, "{} cannot be written: {why}", path.display()),
+        Error::Memory { bytes } => write!(f, "the plan needs {:.1} MiB, which the system refuses", *bytes as f64 / 1_048_576.0),
+        Error::Kernel { name, why } => write!(f, "the kernel {name} cannot be made: {why}"),
         Error::Temperature { value } => write!(f, "the temperature {value} is not a number from 0 up"),
         Error::TopK => write!(f, "the top 0 tokens leave nothing to sample"),
         Error::Logits { entries } => write!(f, "none of the {entries} logits is a finite number"),
@@ -270,6 +284,8 @@ pub(super) fn help(error: &Error) -> String {
         Error::NotARun { .. } => "give the folder that `meshwright train` printed, once the run has ended".into(),
         Error::RunExists { .. } => "choose another --out, or leave it away".into(),
         Error::Write { .. } => "check the folder's permissions and the free space, or choose another --out".into(),
+        Error::Memory { .. } => "raise `microbatches`, or write `remat { Block.** -> recompute }`".into(),
+        Error::Kernel { .. } => "compile the spec again with this version; if that does not help, please report it with the plan".into(),
         Error::Temperature { .. } => "take 0 for the most likely token, 0.8 for some variety".into(),
         Error::TopK => "take 1 or more, or leave it away".into(),
         Error::Logits { .. } => "train again with a lower rate, or set `clip`".into(),

@@ -121,7 +121,7 @@ impl Cpu {
         unsafe {
             match &self.kernels[kernel] {
                 Ready::Rows(rows) => rows.run(pool, launch, scratch),
-                Ready::Product(product) => product.run(pool, place(2), launch.accumulate, place(0), place(1)),
+                Ready::Product(product) => product.run(pool, place(2), launch.adds(2), place(0), place(1)),
                 Ready::Attention(attend) => attend.forward(pool, std::array::from_fn(place), scratch),
                 Ready::AttentionGrad(attend) => attend.backward(pool, std::array::from_fn(place), scratch),
                 Ready::Segmented(segmented) => segmented.run(pool, launch),

@@ -21,8 +21,8 @@ pub use execute::{Cpu, LoadError};
 pub struct Launch<'a> {
     /// The place of every operand, in the kernel's order.
     pub operands: &'a [*mut u8],
-    /// Whether accumulating operands are added to.
-    pub accumulate: bool,
+    /// Which accumulating operands are added to: bit `i` for operand `i`.
+    pub accumulate: u64,
     /// The step's scalars, in the plan's order.
     pub scalars: &'a [f32],
     /// The run's seed.
@@ -33,6 +33,13 @@ pub struct Launch<'a> {
     pub iteration: u64,
     /// The microbatch.
     pub micro: u64,
+}
+
+impl Launch<'_> {
+    /// Whether an operand is added to.
+    fn adds(&self, operand: usize) -> bool {
+        self.accumulate >> operand & 1 == 1
+    }
 }
 
 // SAFETY: the pointers are shared with the pool for the length of a launch; cells write disjoint elements.

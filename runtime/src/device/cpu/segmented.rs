@@ -53,7 +53,7 @@ impl Segmented {
             base.wrapping_offset(start as isize * self.lane.strides[operand])
         });
         let (count, steps) = (end - start, self.lane.strides);
-        if !launch.accumulate {
+        if !launch.adds(2) {
             for segment in 0..self.segment.size as isize {
                 // SAFETY: the segment's lanes are part of `out`.
                 unsafe { clear(out.offset(segment * self.segment.strides[OUT]), steps[OUT], count) };

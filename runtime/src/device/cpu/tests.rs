@@ -40,6 +40,7 @@ fn load(kernel: KernelData, threads: usize) -> Cpu {
 /// Runs the only kernel of a device on operands given as f32 (or the bits of i32).
 fn launch(cpu: &mut Cpu, operands: &mut [Vec<f32>], accumulate: bool) {
     let places: Vec<*mut u8> = operands.iter_mut().map(|operand| operand.as_mut_ptr().cast()).collect();
+    let accumulate = if accumulate { u64::MAX } else { 0 };
     let launch = Launch { operands: &places, accumulate, scalars: &[], seed: 0, step: 1, iteration: 0, micro: 0 };
     // SAFETY: the operands are as large as the kernel's extents.
     unsafe { cpu.launch(Kernel::new(0), &launch) };

@@ -39,7 +39,8 @@ impl Runnable {
     /// scratch has [`Runnable::scratch`] bytes for each thread.
     pub(in crate::device::cpu) unsafe fn run(&self, pool: &Pool, launch: &Launch<'_>, scratch: Scratch) {
         let draw = Draw { seed: launch.seed, step: launch.step as u32, iteration: launch.iteration as u32 };
-        let entry = if launch.accumulate { self.add } else { self.write };
+        let adds = launch.accumulate & self.stores;
+        let entry = self.variants.iter().find(|(known, _)| *known == adds).expect("every set of adding stores has its code").1;
         let job = Job { entry, launch, scratch, draw };
         let shape = &self.shape;
         if shape.count() == 0 || shape.lanes == 0 {
@@ -208,7 +209,7 @@ impl Fold {
     /// Combines the blocks' results in order and writes them, or adds them where the launch says so.
     unsafe fn finish(&self, job: &Job<'_>, partials: *const f32, blocks: usize, offset: isize, range: Range<usize>) {
         let out = job.launch.operands[self.slot].wrapping_offset(offset).cast::<f32>();
-        let adds = self.accumulates && job.launch.accumulate;
+        let adds = self.accumulates && job.launch.adds(self.slot);
         for lane in range {
             // SAFETY: every block has `width` results, and the operand has as many elements.
             unsafe {

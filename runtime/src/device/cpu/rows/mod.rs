@@ -23,15 +23,17 @@ use super::isa::Isa;
 
 /// A `rows` kernel whose code is defined but not yet executable.
 pub struct Defined {
-    write: FuncId,
-    add: FuncId,
+    variants: Vec<(u64, FuncId)>,
+    stores: u64,
     shape: Shape,
 }
 
 /// A `rows` kernel that can run.
 pub struct Runnable {
-    write: Entry,
-    add: Entry,
+    /// Code for each set of stores that add to what is there, a bit per operand.
+    variants: Vec<(u64, Entry)>,
+    /// The operands that stores may add to.
+    stores: u64,
     shape: Shape,
 }
 
@@ -85,24 +87,35 @@ impl Defined {
         let schedule = Schedule::new(kernel, rows, types);
         let convention = code.convention();
         let config = code.frontend();
-        let mut define = |accumulate: bool| {
-            let target = Target { isa: Isa::detect(), convention, scalars, accumulate };
-            code.define(|builder| Emitter::emit(builder, config, kernel, rows, &schedule, &target))
-        };
-        let write = define(false)?;
-        let adds = |effect: &Effect| match effect {
-            Effect::Store { slot, .. } => kernel.operands[*slot].access == Access::Accumulate,
-            Effect::Fold { .. } => false,
-        };
-        let add = if rows.effects.iter().any(adds) { define(true)? } else { write };
-        Ok(Defined { write, add, shape: Shape::new(kernel, rows, &schedule) })
+        let stores = rows.effects.iter().fold(0, |mask, effect| match effect {
+            Effect::Store { slot, .. } if kernel.operands[*slot].access == Access::Accumulate => mask | 1 << slot.index(),
+            Effect::Store { .. } | Effect::Fold { .. } => mask,
+        });
+        let mut variants = Vec::new();
+        for adds in subsets(stores) {
+            let target = Target { isa: Isa::detect(), convention, scalars, adds };
+            variants.push((adds, code.define(|builder| Emitter::emit(builder, config, kernel, rows, &schedule, &target))?));
+        }
+        Ok(Defined { variants, stores, shape: Shape::new(kernel, rows, &schedule) })
     }
 
     /// The kernel with its addresses, once the code is finished.
     #[must_use]
     pub fn finish(self, code: &Code) -> Runnable {
-        Runnable { write: code.entry(self.write), add: code.entry(self.add), shape: self.shape }
+        let variants = self.variants.into_iter().map(|(adds, function)| (adds, code.entry(function))).collect();
+        Runnable { variants, stores: self.stores, shape: self.shape }
     }
+}
+
+/// All subsets of a set of bits, the empty one first.
+fn subsets(all: u64) -> Vec<u64> {
+    let mut subsets = vec![0];
+    let mut next = 0;
+    while next != all {
+        next = (next | !all).wrapping_add(1) & all;
+        subsets.push(next);
+    }
+    subsets
 }
 
 impl Shape {

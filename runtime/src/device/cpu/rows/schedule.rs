@@ -122,6 +122,11 @@ impl Schedule {
         }
     }
 
+    /// Whether a lane-level value is read from its buffer in a loop, rather than computed.
+    pub(super) fn is_read(&self, rows: &Rows, node: Node, time: Time) -> bool {
+        self.buffers[node].is_some() && (is_call(rows, node) || self.ready[node] < time)
+    }
+
     /// Whether an effect happens in the loops over lanes, rather than once per row.
     fn on_lanes(&self, kernel: &KernelData, effect: &Effect) -> bool {
         let strided = |slot: Slot| kernel.lane().is_some_and(|lane| kernel.operands[slot].strides[lane.index()] != 0);

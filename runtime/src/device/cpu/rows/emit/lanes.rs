@@ -7,25 +7,37 @@ use crate::device::cpu::math;
 use crate::device::cpu::rows::routines;
 use crate::device::cpu::rows::schedule::is_call;
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
-use cranelift_entity::{EntityRef, SecondaryMap};
+use cranelift_entity::{EntityRef, EntitySet, SecondaryMap};
 use meshwright_plan::Element;
 use meshwright_plan::kernel::level::Level;
 use meshwright_plan::kernel::{Effect, Map, Node, NodeData};
 
 /// The lanes that code is emitted for: a vector of a group of 16, or a single one.
-pub(super) struct Lanes {
+pub(super) struct Lanes<'l> {
     /// Which of the four vectors of the group.
     pub(super) vector: Option<usize>,
     /// The first lane of the group, or the single one.
     pub(super) first: Value,
-    /// Four times that.
-    pub(super) offset: Value,
-    /// The time of the loop.
-    time: Time,
-    /// The first lane of the tile.
-    tile: Value,
+    /// The loop that they belong to.
+    around: &'l Around,
+    /// Addresses at the first lane, by address at lane 0 and the scale of lanes in bytes: the vectors of a group share them.
+    addresses: &'l mut Vec<(Value, i64, Value)>,
     /// What has been computed for these lanes.
     done: SecondaryMap<Node, Option<Value>>,
+}
+
+/// What is computed ahead of a loop.
+struct Around {
+    /// The time of the loop.
+    time: Time,
+    /// Uniform and row-level values as vectors.
+    splats: SecondaryMap<Node, Option<Value>>,
+    /// Addresses of buffers, counted from lane 0 of the row.
+    bases: SecondaryMap<Node, Option<Value>>,
+    /// The same for second arguments.
+    others: SecondaryMap<Node, Option<Value>>,
+    /// Addresses of the accumulators of folds, by effect.
+    folds: Vec<Option<Value>>,
 }
 
 /// What one loop has to do.
@@ -61,33 +73,84 @@ impl Emitter<'_, '_> {
         if work.kept.is_empty() && work.reduced.is_empty() && work.effects.is_empty() {
             return;
         }
+        let around = self.around(time, &work, tile);
         work.reduced.iter().for_each(|(node, _)| self.load_accumulators(*node));
         let count = self.b.ins().isub(end, start);
         let whole = self.b.ins().band_imm_s(count, -16);
         let middle = self.b.ins().iadd(start, whole);
         self.counted(start, middle, 16, |emitter, first| {
-            let offset = emitter.b.ins().ishl_imm_u(first, 2);
+            let mut addresses = Vec::new();
             for vector in 0..4 {
-                let done = SecondaryMap::new();
-                emitter.work_at(&work, &mut Lanes { vector: Some(vector), first, offset, time, tile, done });
+                let (vector, addresses) = (Some(vector), &mut addresses);
+                emitter.work_at(&work, &mut Lanes { vector, first, around: &around, addresses, done: SecondaryMap::new() });
             }
         });
         work.reduced.iter().for_each(|(node, _)| self.store_accumulators(*node));
         self.counted(middle, end, 1, |emitter, first| {
-            let offset = emitter.b.ins().ishl_imm_u(first, 2);
-            emitter.work_at(&work, &mut Lanes { vector: None, first, offset, time, tile, done: SecondaryMap::new() });
+            let addresses = &mut Vec::new();
+            emitter.work_at(&work, &mut Lanes { vector: None, first, around: &around, addresses, done: SecondaryMap::new() });
         });
     }
 
+    /// Computes what a loop needs ahead of it: nothing else moves code out of loops.
+    fn around(&mut self, time: Time, work: &Work, tile: Value) -> Around {
+        let (mut whole, mut buffered) = (EntitySet::new(), EntitySet::new());
+        let roots = work.kept.iter().map(|(_, value, _)| *value).chain(work.reduced.iter().map(|(_, value)| *value));
+        for root in roots.chain(work.effects.iter().map(|index| self.rows.effects[*index].value())) {
+            self.needed(root, time, &mut whole, &mut buffered);
+        }
+        for (node, _, _) in &work.kept {
+            buffered.insert(*node);
+        }
+        let mut around = Around {
+            time,
+            splats: SecondaryMap::new(),
+            bases: SecondaryMap::new(),
+            others: SecondaryMap::new(),
+            folds: vec![None; self.rows.effects.len()],
+        };
+        for node in self.rows.nodes.keys() {
+            if whole.contains(node) {
+                let kind = super::scalar_type(self.schedule.types[node]).by(4).expect("a vector type");
+                let value = self.scalar(node);
+                around.splats[node] = Some(self.b.ins().splat(kind, value));
+            }
+            if buffered.contains(node) {
+                around.bases[node] = self.schedule.buffers[node].map(|buffer| self.buffer_base(buffer, tile));
+                around.others[node] = self.schedule.others[node].map(|buffer| self.buffer_base(buffer, tile));
+            }
+        }
+        for index in &work.effects {
+            if matches!(self.rows.effects[*index], Effect::Fold { .. }) {
+                around.folds[*index] = Some(self.word(self.words.fold(*index)));
+            }
+        }
+        around
+    }
+
+    /// Collects the row-level values and the buffers that a value is computed from in a loop.
+    fn needed(&self, node: Node, time: Time, whole: &mut EntitySet<Node>, buffered: &mut EntitySet<Node>) {
+        if self.schedule.levels[node] != Level::Lane {
+            whole.insert(node);
+        } else if self.schedule.is_read(self.rows, node, time) {
+            buffered.insert(node);
+        } else if let NodeData::Map { args, .. } = &self.rows.nodes[node] {
+            args.iter().for_each(|arg| self.needed(*arg, time, whole, buffered));
+        } else if let NodeData::Load { gather: Some(gather), .. } = &self.rows.nodes[node]
+            && self.schedule.levels[gather.index] == Level::Lane
+        {
+            self.needed(gather.index, time, whole, buffered);
+        }
+    }
+
     /// All of a loop's work at some lanes. Everything is computed before anything is stored, because a read and a write may be one place.
-    fn work_at(&mut self, work: &Work, lanes: &mut Lanes) {
+    fn work_at(&mut self, work: &Work, lanes: &mut Lanes<'_>) {
         let kept: Vec<Value> = work.kept.iter().map(|(_, value, _)| self.lane_value(*value, lanes)).collect();
         let reduced: Vec<Value> = work.reduced.iter().map(|(_, value)| self.lane_value(*value, lanes)).collect();
         let written: Vec<Value> = work.effects.iter().map(|index| self.lane_value(self.rows.effects[*index].value(), lanes)).collect();
         for ((node, _, second), value) in work.kept.iter().zip(kept) {
-            let buffer = if *second { self.schedule.others[*node] } else { self.schedule.buffers[*node] };
-            let base = self.buffer_base(buffer.expect("kept values have buffers"), lanes.tile);
-            self.store_buffer(base, value, lanes);
+            let base = if *second { lanes.around.others[*node] } else { lanes.around.bases[*node] };
+            self.store_buffer(base.expect("kept values have buffers"), value, lanes);
         }
         for ((node, _), value) in work.reduced.iter().zip(reduced) {
             match lanes.vector {
@@ -102,7 +165,7 @@ impl Emitter<'_, '_> {
             match &self.rows.effects[*index] {
                 Effect::Store { slot, .. } => self.store_lanes(*slot, value, lanes),
                 Effect::Fold { op, .. } => {
-                    let base = self.word(self.words.fold(*index));
+                    let base = lanes.around.folds[*index].expect("folds have accumulators");
                     let old = self.load_buffer(Element::F32, base, lanes);
                     let new = self.combine(*op, old, value, lanes.vector.is_some());
                     self.store_buffer(base, new, lanes);
@@ -111,12 +174,24 @@ impl Emitter<'_, '_> {
         }
     }
 
+    /// The address of the first lane, from that of lane 0 and the bytes from lane to lane.
+    pub(super) fn lane_address(&mut self, base: Value, bytes: i64, lanes: &mut Lanes<'_>) -> Value {
+        let known = lanes.addresses.iter().find(|(at, scale, _)| *at == base && *scale == bytes);
+        if let Some((_, _, address)) = known {
+            return *address;
+        }
+        let offset = self.b.ins().imul_imm_s(lanes.first, bytes);
+        let address = self.b.ins().iadd(base, offset);
+        lanes.addresses.push((base, bytes, address));
+        address
+    }
+
     fn counts_positions(&self, node: Node) -> bool {
         matches!(self.rows.nodes[node], NodeData::Reduce { op: meshwright_plan::kernel::Reduce::Argmax, .. })
     }
 
     /// A node's value at some lanes.
-    pub(super) fn lane_value(&mut self, node: Node, lanes: &mut Lanes) -> Value {
+    pub(super) fn lane_value(&mut self, node: Node, lanes: &mut Lanes<'_>) -> Value {
         if let Some(value) = lanes.done[node] {
             return value;
         }
@@ -125,17 +200,13 @@ impl Emitter<'_, '_> {
         value
     }
 
-    fn fresh_lane_value(&mut self, node: Node, lanes: &mut Lanes) -> Value {
+    fn fresh_lane_value(&mut self, node: Node, lanes: &mut Lanes<'_>) -> Value {
         let element = self.schedule.types[node];
         if self.schedule.levels[node] != Level::Lane {
-            let value = self.scalar(node);
-            let kind = super::scalar_type(element).by(4).expect("a vector type");
-            return if lanes.vector.is_some() { self.b.ins().splat(kind, value) } else { value };
+            return if lanes.vector.is_some() { lanes.around.splats[node].expect("splats stand ahead of the loop") } else { self.scalar(node) };
         }
-        if let Some(buffer) = self.schedule.buffers[node]
-            && (is_call(self.rows, node) || self.schedule.ready[node] < lanes.time)
-        {
-            let base = self.buffer_base(buffer, lanes.tile);
+        if self.schedule.is_read(self.rows, node, lanes.around.time) {
+            let base = lanes.around.bases[node].expect("addresses of buffers stand ahead of the loop");
             return self.load_buffer(element, base, lanes);
         }
         match &self.rows.nodes[node] {
@@ -151,7 +222,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Positions along the lane dim.
-    fn lane_position(&mut self, dim: meshwright_plan::kernel::Axis, micro: u64, lanes: &Lanes) -> Value {
+    fn lane_position(&mut self, dim: meshwright_plan::kernel::Axis, micro: u64, lanes: &Lanes<'_>) -> Value {
         let part = self.position(dim, micro);
         let part = self.b.ins().ireduce(types::I32, part);
         if lanes.vector.is_none() {
@@ -164,7 +235,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The numbers of a vector's four lanes.
-    fn lane_vector(&mut self, lanes: &Lanes) -> Value {
+    fn lane_vector(&mut self, lanes: &Lanes<'_>) -> Value {
         let first = self.b.ins().ireduce(types::I32, lanes.first);
         let first = self.b.ins().splat(types::I32X4, first);
         let vector = lanes.vector.unwrap_or(0) as u32;
@@ -175,7 +246,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The number of each lane, as 64 bits.
-    pub(super) fn lane_indices(&mut self, lanes: &Lanes) -> Vec<Value> {
+    pub(super) fn lane_indices(&mut self, lanes: &Lanes<'_>) -> Vec<Value> {
         match lanes.vector {
             None => vec![lanes.first],
             Some(vector) => (0..4).map(|lane| self.b.ins().iadd_imm_s(lanes.first, (4 * vector + lane) as i64)).collect(),
@@ -183,7 +254,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Builds a value lane by lane: `element` gets the lane's place in the vector and its number.
-    pub(super) fn each_lane(&mut self, kind: Type, lanes: &Lanes, mut element: impl FnMut(&mut Self, usize, Value) -> Value) -> Value {
+    pub(super) fn each_lane(&mut self, kind: Type, lanes: &Lanes<'_>, mut element: impl FnMut(&mut Self, usize, Value) -> Value) -> Value {
         let indices = self.lane_indices(lanes);
         let parts: Vec<Value> = indices.into_iter().enumerate().map(|(part, lane)| element(self, part, lane)).collect();
         let [first, rest @ ..] = parts.as_slice() else { unreachable!("there is at least one lane") };

@@ -123,7 +123,7 @@ impl Emitter<'_, '_> {
     /// What stands at a place plus the value, if the operand accumulates in this launch.
     fn with_old(&mut self, slot: Slot, value: Value, address: Value, offset: i32, wide: bool) -> Value {
         let operand = &self.kernel.operands[slot];
-        let adds = self.target.accumulate && matches!(operand.access, meshwright_plan::kernel::Access::Accumulate);
+        let adds = self.target.adds >> slot.index() & 1 == 1;
         if !adds {
             return value;
         }
@@ -137,7 +137,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The elements of a load at lanes.
-    pub(super) fn load_lanes(&mut self, node: Node, lanes: &mut Lanes) -> Value {
+    pub(super) fn load_lanes(&mut self, node: Node, lanes: &mut Lanes<'_>) -> Value {
         let NodeData::Load { slot, gather, moved } = &self.rows.nodes[node] else { unreachable!("only loads are loaded") };
         let place = self.places[node].expect("a load is used before its address is known");
         let operand = &self.kernel.operands[*slot];
@@ -165,16 +165,15 @@ impl Emitter<'_, '_> {
         self.masked(value, place.mask, lanes.vector.is_some())
     }
 
-    fn load_contiguous(&mut self, element: Element, address: Value, lanes: &Lanes) -> Value {
+    fn load_contiguous(&mut self, element: Element, address: Value, lanes: &mut Lanes<'_>) -> Value {
+        let address = self.lane_address(address, element.bytes() as i64, lanes);
         match element {
             Element::F32 | Element::I32 => {
-                let address = self.b.ins().iadd(address, lanes.offset);
                 let kind = scalar_type(element);
                 let (kind, offset) = lanes.vector.map_or((kind, 0), |vector| (kind.by(4).expect("a vector type"), 16 * vector as i32));
                 self.b.ins().load(kind, flags(), address, offset)
             }
             Element::Bool => {
-                let address = self.b.ins().iadd(address, lanes.first);
                 let Some(vector) = lanes.vector else { return self.load_scalar(element, address) };
                 let bytes = self.b.ins().load(types::I32, flags(), address, 4 * vector as i32);
                 let bytes = self.b.ins().scalar_to_vector(types::I32X4, bytes);
@@ -189,12 +188,12 @@ impl Emitter<'_, '_> {
     }
 
     /// Writes elements at lanes.
-    pub(super) fn store_lanes(&mut self, slot: Slot, value: Value, lanes: &mut Lanes) {
+    pub(super) fn store_lanes(&mut self, slot: Slot, value: Value, lanes: &mut Lanes<'_>) {
         let operand = &self.kernel.operands[slot];
         let (element, stride) = (operand.element, self.lane.map_or(0, |lane| operand.strides[lane.index()]));
         let address = self.pointers[slot.index()];
         if stride == 1 && element != Element::Bool {
-            let address = self.b.ins().iadd(address, lanes.offset);
+            let address = self.lane_address(address, 4, lanes);
             let offset = lanes.vector.map_or(0, |vector| 16 * vector as i32);
             let value = self.with_old(slot, value, address, offset, lanes.vector.is_some());
             self.b.ins().store(flags(), value, address, offset);
@@ -218,14 +217,14 @@ impl Emitter<'_, '_> {
         self.b.ins().isub(start, skipped)
     }
 
-    pub(super) fn load_buffer(&mut self, element: Element, base: Value, lanes: &Lanes) -> Value {
+    pub(super) fn load_buffer(&mut self, element: Element, base: Value, lanes: &mut Lanes<'_>) -> Value {
         // Masks are kept as 32 bits.
         let stored = if element == Element::Bool { Element::I32 } else { element };
         self.load_contiguous(stored, base, lanes)
     }
 
-    pub(super) fn store_buffer(&mut self, base: Value, value: Value, lanes: &Lanes) {
-        let address = self.b.ins().iadd(base, lanes.offset);
+    pub(super) fn store_buffer(&mut self, base: Value, value: Value, lanes: &mut Lanes<'_>) {
+        let address = self.lane_address(base, 4, lanes);
         self.b.ins().store(flags(), value, address, lanes.vector.map_or(0, |vector| 16 * vector as i32));
     }
 }

@@ -81,8 +81,8 @@ pub(super) struct Target<'a> {
     pub(super) convention: CallConv,
     /// The names of the step's scalars, in order.
     pub(super) scalars: &'a [String],
-    /// Whether accumulating stores add.
-    pub(super) accumulate: bool,
+    /// Which operands' stores add to what is there, a bit per operand.
+    pub(super) adds: u64,
 }
 
 /// A function under construction.

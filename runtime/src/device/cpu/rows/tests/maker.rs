@@ -174,7 +174,7 @@ fn run(kernel: &KernelData, given: &Given, threads: usize) -> Vec<Vec<u8>> {
     let scalars: Vec<f32> = given.scalars.iter().map(|(_, value)| *value).collect();
     let launch = Launch {
         operands: &places,
-        accumulate: given.accumulate,
+        accumulate: if given.accumulate { u64::MAX } else { 0 },
         scalars: &scalars,
         seed: given.seed,
         step: given.step,

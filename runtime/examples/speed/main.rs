@@ -5,10 +5,11 @@
 // Kernels take raw pointers; each block says why it is sound.
 #![allow(unsafe_code)]
 
+mod kernels;
+
 use meshwright_runtime::device::cpu::gemm::{Product, Size, library};
 use meshwright_runtime::device::cpu::math::{Function, TILE};
 use meshwright_runtime::pool::Pool;
-use std::time::Instant;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -17,7 +18,7 @@ fn main() {
     let pool = Pool::new(threads, true);
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|name| name == part);
     if wanted("pool") {
-        println!("fork and join {:.2} us", best(&mut || pool.run(threads, &|_, _| {})) * 1e6);
+        println!("fork and join {:.2} us", best(false, &mut || pool.run(threads, &|_, _| {})) * 1e6);
     }
     if wanted("triad") {
         triad(&pool);
@@ -28,20 +29,37 @@ fn main() {
     if wanted("gemm") {
         products(&pool);
     }
+    drop(pool);
+    if wanted("rows") {
+        kernels::rows(threads);
+    }
+    if wanted("attention") {
+        kernels::attentions(threads);
+    }
 }
 
-/// Seconds of one call, the best of samples of at least 10 ms.
-fn best(run: &mut dyn FnMut()) -> f64 {
+/// Seconds of one call, the best of samples of at least 10 ms; the calling thread's time on the processor if `alone`, so that other work on
+/// the machine counts little.
+fn best(alone: bool, run: &mut dyn FnMut()) -> f64 {
     run();
-    let start = Instant::now();
+    let start = now(alone);
     run();
-    let calls = (0.01 / start.elapsed().as_secs_f64().max(1e-8)).ceil() as u32;
+    let calls = (0.01 / (now(alone) - start).max(1e-8)).ceil() as u32;
     let sample = |_| {
-        let start = Instant::now();
+        let start = now(alone);
         (0..calls).for_each(|_| run());
-        start.elapsed().as_secs_f64() / f64::from(calls)
+        (now(alone) - start) / f64::from(calls)
     };
     (0..15).map(sample).fold(f64::INFINITY, f64::min)
+}
+
+/// Seconds on a clock: of the calling thread's processor time, or of the wall.
+fn now(thread: bool) -> f64 {
+    let clock = if thread { libc::CLOCK_THREAD_CPUTIME_ID } else { libc::CLOCK_MONOTONIC };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes one struct, which is ours.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 struct Shared(*mut f32);
@@ -54,7 +72,7 @@ fn triad(pool: &Pool) {
     let mut a = vec![0.0f32; count];
     let out = Shared(a.as_mut_ptr());
     let part = count.div_ceil(pool.threads());
-    let seconds = best(&mut || {
+    let seconds = best(pool.threads() == 1, &mut || {
         pool.run(pool.threads(), &|cell, _| {
             let out = &out;
             let range = cell * part..((cell + 1) * part).min(count);
@@ -70,7 +88,7 @@ fn mathematics() {
     let source: Vec<f32> = (0..TILE).map(|i| (i as f32 - 256.0) / 64.0).collect();
     let mut tile = source.clone();
     for function in [Function::Exp, Function::Log, Function::Tanh, Function::Sin, Function::Cos, Function::Erf] {
-        let seconds = best(&mut || {
+        let seconds = best(true, &mut || {
             tile.copy_from_slice(&source);
             function.apply(&mut tile);
         });
@@ -113,7 +131,7 @@ fn products(pool: &Pool) {
             alpha: 1.0,
         };
         // SAFETY: the strides stay inside the vectors.
-        let seconds = best(&mut || unsafe { product.run(pool, c.as_mut_ptr(), accumulate, a.as_ptr(), b.as_ptr()) });
+        let seconds = best(pool.threads() == 1, &mut || unsafe { product.run(pool, c.as_mut_ptr(), accumulate, a.as_ptr(), b.as_ptr()) });
         println!("{name:14} {m:5} x {n:5} x {k:5} {:9.1} us {:6.1} GFLOP/s", seconds * 1e6, 2.0 * (m * n * k) as f64 / seconds / 1e9);
     }
 }

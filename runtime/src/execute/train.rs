@@ -1,0 +1,174 @@
+//! The training loop of one rank: data, step, report, validation, weights.
+//!
+//! Ensures: which batch a step sees, and all that it computes, depends on the plan, the data and the seed alone. Weights are written at the
+//! end, when asked to stop, and every so many steps.
+
+use super::rank::{Outcome, Rank};
+use crate::data::{Data, Part, Slot};
+use crate::error::Error;
+use crate::report::{Metrics, MetricsFile, Progress, RunFolder, signal};
+use crate::state::weights::{self, Tensor};
+use meshwright_plan::Element;
+use std::path::Path;
+use std::time::Instant;
+
+/// How long to train and what to do on the way.
+#[derive(Clone, Debug)]
+pub struct Course {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Steps between validations; none: only after the last.
+    pub validate_every: Option<u64>,
+    /// Batches of one validation; 0: no validation at all.
+    pub validate_batches: u64,
+    /// Steps between written weights; none: only after the last.
+    pub checkpoint_every: Option<u64>,
+    /// Stop after so many seconds of training.
+    pub seconds: Option<f64>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ending {
+    /// Steps done.
+    pub steps: u64,
+    /// Steps in which the loss or the gradient was not finite and the weights stayed as they were.
+    pub skipped: u64,
+    /// Whether it was asked to stop before its last step.
+    pub stopped: bool,
+    /// The last step's loss.
+    pub loss: Option<f64>,
+    /// The last validation's loss.
+    pub validation_loss: Option<f64>,
+    /// Seconds of training.
+    pub seconds: f64,
+    /// Seconds until the first step began.
+    pub first_step: f64,
+    /// Tokens (rows, for tables) trained on.
+    pub tokens: u64,
+}
+
+/// A run in progress.
+pub struct Run<'a> {
+    /// What trains.
+    pub rank: &'a mut Rank,
+    /// On what.
+    pub data: &'a Data,
+    /// Where it writes.
+    pub folder: &'a RunFolder,
+    /// What it shows.
+    pub progress: &'a mut Progress,
+    /// The spec's own metrics, by name.
+    pub own: Vec<String>,
+}
+
+impl Run<'_> {
+    /// Trains to the end of the course, or until it is asked to stop.
+    pub fn train(&mut self, course: &Course) -> Result<Ending, Error> {
+        let mut file = MetricsFile::create(&self.folder.metrics())?;
+        let began = Instant::now();
+        let mut ending = Ending::default();
+        let per_step = tokens_per_step(self.rank);
+        while ending.steps < course.steps && !ending.stopped {
+            let step_began = Instant::now();
+            self.fill(Part::Train, ending.steps)?;
+            ending.steps += 1;
+            if self.rank.run("step", ending.steps) == Outcome::Skipped {
+                ending.skipped += 1;
+            }
+            ending.tokens += per_step;
+            ending.stopped = signal::stop_requested() || course.seconds.is_some_and(|most| began.elapsed().as_secs_f64() >= most);
+            let mut metrics = self.metrics(&ending, per_step, step_began.elapsed().as_secs_f64());
+            let last = ending.steps == course.steps || ending.stopped;
+            if due(course.validate_every, ending.steps, last) {
+                metrics.validation_loss = self.validate(course.validate_batches)?;
+                ending.validation_loss = metrics.validation_loss.or(ending.validation_loss);
+            }
+            metrics.seconds = began.elapsed().as_secs_f64();
+            ending.loss = metrics.loss;
+            file.write(&metrics)?;
+            self.progress.step(&metrics);
+            if due(course.checkpoint_every, ending.steps, last) {
+                save(self.rank, &self.folder.weights(), ending.steps)?;
+            }
+        }
+        self.progress.finish();
+        ending.seconds = began.elapsed().as_secs_f64();
+        Ok(ending)
+    }
+
+    /// Mean loss over the first validation batches; none if there are none.
+    pub fn validate(&mut self, batches: u64) -> Result<Option<f64>, Error> {
+        let batches = batches.min(self.data.validation_batches());
+        if batches == 0 || !self.rank.has("evaluate") {
+            return Ok(None);
+        }
+        let mut total = 0.0;
+        for batch in 0..batches {
+            self.fill(Part::Validation, batch)?;
+            self.rank.run("evaluate", 1);
+            total += self.rank.readout("validation_loss").unwrap_or(f64::NAN);
+        }
+        Ok(Some(total / batches as f64))
+    }
+
+    fn fill(&mut self, part: Part, batch: u64) -> Result<(), Error> {
+        for input in 0..self.rank.plan().inputs.len() {
+            let slot = match self.rank.plan().inputs[input].element {
+                Element::F32 => Slot::Real(self.rank.input_f32(input)),
+                Element::I32 | Element::Bool => Slot::Index(self.rank.input_i32(input)),
+            };
+            self.data.fill(part, batch, 0..self.data.batch(), input, slot)?;
+        }
+        Ok(())
+    }
+
+    fn metrics(&self, ending: &Ending, per_step: u64, seconds: f64) -> Metrics {
+        let finite = |name: &str| self.rank.readout(name).filter(|value| value.is_finite());
+        Metrics {
+            step: ending.steps,
+            loss: finite("loss"),
+            grad_norm: finite("grad_norm"),
+            rate: self.rank.scalar("rate").unwrap_or(0.0),
+            tokens: ending.tokens,
+            tokens_per_second: per_step as f64 / seconds,
+            own: self.own.iter().filter_map(|name| Some((name.clone(), finite(name)?))).collect(),
+            ..Metrics::default()
+        }
+    }
+}
+
+fn due(every: Option<u64>, step: u64, last: bool) -> bool {
+    last || every.is_some_and(|every| every > 0 && step.is_multiple_of(every))
+}
+
+/// Tokens of a step: entries of the largest index input, or rows where there is none.
+pub fn tokens_per_step(rank: &Rank) -> u64 {
+    let entries = |input: &meshwright_plan::Input| input.dims.iter().map(|dim| dim.size).product::<u64>();
+    let index = rank.plan().inputs.iter().filter(|input| input.element == Element::I32).map(entries).max();
+    let rows = rank.plan().inputs.first().and_then(|input| input.dims.first()).map_or(1, |dim| dim.size);
+    index.unwrap_or(rows).max(rows)
+}
+
+/// Writes all weights of record.
+pub fn save(rank: &Rank, path: &Path, step: u64) -> Result<(), Error> {
+    let mut named = Vec::new();
+    for weight in &rank.plan().weights {
+        let dims: Vec<usize> = weight.dims.iter().map(|dim| dim.size as usize).collect();
+        named.extend((0..weight.count).map(|copy| (weight.name(copy), dims.clone(), rank.weight(weight, copy))));
+    }
+    let tensors: Vec<Tensor> = named.iter().map(|(name, dims, values)| Tensor { name, dims, values }).collect();
+    weights::write(path, &[("model", &rank.plan().name), ("step", &step.to_string())], &tensors)
+}
+
+/// Reads all weights of record.
+pub fn restore(rank: &mut Rank, path: &Path) -> Result<(), Error> {
+    let file = weights::WeightFile::open(path)?;
+    for weight in rank.plan().weights.clone() {
+        let dims: Vec<usize> = weight.dims.iter().map(|dim| dim.size as usize).collect();
+        for copy in 0..weight.count {
+            file.read(&weight.name(copy), &dims, rank.weight_mut(&weight, copy))?;
+        }
+    }
+    Ok(())
+}
