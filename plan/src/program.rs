@@ -23,7 +23,7 @@ pub struct ProgramData {
     pub launches: Vec<Launch>,
 }
 
-/// A parameter of a program: so many bytes of the arena, 64-byte aligned.
+/// A parameter of a program: so many bytes of the arena, 64-byte aligned; where it is bound to an input, aligned to its elements only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Param {
     /// Unique in its program: `x`, `weights`, `stash`, `scratch`.

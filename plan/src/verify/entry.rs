@@ -3,7 +3,7 @@
 use super::{ALIGNMENT, Report, Rule};
 use crate::kernel::Access;
 use crate::program::{Accumulate, Address, Call, CallAccumulate, Index, Item};
-use crate::{Plan, ProgramData};
+use crate::{Plan, ProgramData, RegionKind};
 
 /// Differences of two addresses are tried one by one for at most so many index values.
 const MOST_POINTS: u64 = 65_536;
@@ -64,15 +64,28 @@ fn call(plan: &Plan, call: &Call, indices: Indices, report: &mut Report) {
         let (low, high) = bounds(address, indices);
         let fits = region.is_some_and(|region| low >= 0 && high + i128::from(param.bytes) <= i128::from(region.bytes));
         report.check(fits, Rule::CallBounds, || format!("{name} does not always lie in its region"));
+        let unit = alignment(plan, program, number, address);
         let aligned = [address.offset, address.micro.unsigned_abs(), address.layer.unsigned_abs()];
-        let aligned = aligned.iter().all(|part| part % ALIGNMENT == 0);
-        report.check(aligned, Rule::CallAlignment, || format!("{name} does not start at a multiple of {ALIGNMENT} bytes"));
+        let aligned = aligned.iter().all(|part| part.is_multiple_of(unit));
+        report.check(aligned, Rule::CallAlignment, || format!("{name} does not start at a multiple of {unit} bytes"));
         let said = address.accumulate == CallAccumulate::Write || accumulates(plan, program, number);
         report.check(said, Rule::Accumulation, || format!("{name} does not accumulate as the call says"));
     }
     if report.violations.len() == before {
         overlaps(program, call, indices, report);
     }
+}
+
+/// What the place of a parameter is a multiple of, in bytes. The layout of inputs is the data's: a microbatch may start at any element.
+fn alignment(plan: &Plan, program: &ProgramData, param: usize, address: &Address) -> u64 {
+    if plan.arena.regions.get(address.region).is_none_or(|region| region.kind != RegionKind::Data) {
+        return ALIGNMENT;
+    }
+    let elements = program.launches.iter().flat_map(|launch| {
+        let operands = plan.kernels.get(launch.kernel).into_iter().flat_map(|kernel| kernel.operands.values());
+        operands.zip(&launch.places).filter(|(_, place)| place.param as usize == param).map(|(operand, _)| operand.element.bytes())
+    });
+    elements.max().unwrap_or(1)
 }
 
 /// Whether a launch leaves it to the call how it accumulates into this parameter.

@@ -59,7 +59,7 @@ pub enum Rule {
     CallShape,
     /// Bindings lie in their regions, whatever the loops' indices are.
     CallBounds,
-    /// Bindings start at multiples of 64 bytes.
+    /// Bindings start at multiples of 64 bytes, those to inputs at multiples of an element.
     CallAlignment,
     /// Written parameters of a call overlap no other.
     CallOverlap,

@@ -148,7 +148,7 @@ fn moved(dims: usize, dice: &mut Dice<'_>) -> Option<Move> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn kernels_read_back(numbers in prop::collection::vec(any::<u32>(), 20..400)) {
