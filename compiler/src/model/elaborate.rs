@@ -46,8 +46,8 @@ pub(crate) struct Elaborator<'a> {
     pub sites: BTreeMap<String, (Vec<usize>, BTreeMap<(usize, u64), usize>)>,
     /// Names bound by `let`, and whether any instantiation reads them.
     pub bound: BTreeMap<Span, (String, bool)>,
-    /// Dims that something names.
-    pub used_dims: BTreeSet<Dim>,
+    /// Dims and numbers of the spec that something names.
+    pub used: BTreeSet<String>,
 }
 
 /// What the tape computes, beside its reports.
@@ -97,7 +97,7 @@ impl<'a> Elaborator<'a> {
             repeats: 0,
             sites: BTreeMap::new(),
             bound: BTreeMap::new(),
-            used_dims: BTreeSet::new(),
+            used: BTreeSet::new(),
         }
     }
 
@@ -126,6 +126,7 @@ impl<'a> Elaborator<'a> {
                 (None, None) => return Err(self.errors.stop(weight_errors::no_inputs(param.span))),
             };
             self.tape.batch = Some(batch);
+            self.tape.outer.insert(batch);
             if !ty.has(batch) {
                 return Err(self.errors.stop(weight_errors::input_batch(param.span, &self.tape, &param.name.text, &ty, batch)));
             }
@@ -218,8 +219,8 @@ impl<'a> Elaborator<'a> {
             return Some(item);
         }
         let item = self.globals.get(name).cloned();
-        if let Some(Item::Dim(dim)) = item {
-            self.used_dims.insert(dim);
+        if item.is_some() {
+            self.used.insert(name.to_string());
         }
         item
     }

@@ -4,7 +4,6 @@
 
 use super::scope::Path;
 use crate::op::{Dim, Value};
-use meshwright_grammar::Span;
 
 /// What a name or an expression stands for.
 #[derive(Clone, Debug)]
@@ -58,8 +57,6 @@ pub(crate) struct Instance {
     pub path: Path,
     /// Dims that `each` adds to its weights.
     pub stacked: Vec<Dim>,
-    /// Where it was declared.
-    pub span: Span,
 }
 
 impl Tensor {

@@ -34,7 +34,7 @@ impl Elaborator<'_> {
         for name in &declaration.names {
             let path = self.frame().path.join(&name.text);
             let stacked = self.frame().stacked.clone();
-            let instance = Instance { layer, bound: bound.clone(), path, stacked, span: name.span };
+            let instance = Instance { layer, bound: bound.clone(), path, stacked };
             self.bind(name, Item::Instance(Box::new(instance)));
         }
         Ok(())

@@ -6,6 +6,7 @@
 //! The passes: [`merge`] files, evaluate [`constants`], [`elaborate`] bodies onto a [`tape`], [`check`] it, [`cut`] it into functions.
 
 mod body;
+mod check;
 mod constants;
 mod cut;
 mod elaborate;
@@ -24,6 +25,7 @@ pub mod standard;
 mod tape;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 mod weight;
 
 use constants::Constants;
@@ -63,10 +65,17 @@ pub fn elaborate(files: &[File], overrides: &[(String, Expr)], mode: Mode) -> Re
     if mode.training && elaborator.errors.count() == 0 && elaborator.tape.reports.iter().all(|report| report.metric.is_some()) {
         elaborator.errors.push(weights::no_loss(model.header));
     }
+    if let Ok(outline) = &outline
+        && elaborator.errors.count() == 0
+    {
+        check::check(&mut elaborator, &constants, outline);
+    }
     match outline {
         Ok(outline) if elaborator.errors.count() == 0 => {
             let warnings = std::mem::take(&mut elaborator.errors).take();
-            Ok((cut::cut(elaborator, outline, &model.name.text, settings::Settings::default(), false), warnings))
+            let cut = cut::cut(elaborator, outline, &model.name.text, settings::Settings::default(), false);
+            debug_assert_eq!(verify::verify(&cut), Ok(()));
+            Ok((cut, warnings))
         }
         Ok(_) | Err(_) => Err(elaborator.errors.take()),
     }

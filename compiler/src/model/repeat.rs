@@ -95,7 +95,8 @@ impl Elaborator<'_> {
             return Err(self.errors.stop(layers::carry_type(span, &self.tape, &name.text, &before, &after)));
         }
         self.here(span);
-        let value = self.tape.anchor(new.value, before.dims);
+        let value =
+            if self.tape.is_anchor(new.value) && after.dims == before.dims { new.value } else { self.tape.anchor(new.value, before.dims) };
         self.name_value(value, &name.text);
         self.frame_mut().carried.push((name.text.clone(), value, name.span));
         Ok(())

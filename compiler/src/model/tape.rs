@@ -5,7 +5,7 @@
 
 use crate::op::{Body, Dim, DimData, Dims, Element, Index, Map, Op, Origin, OriginData, Origins, Reduce, Shape, Type, Value};
 use meshwright_grammar::Span;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a piece of the tape begins.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,8 +42,10 @@ pub(crate) struct Tape {
     pub dims: Dims,
     /// All origins.
     pub origins: Origins,
-    /// Outermost in every layout.
+    /// The batch dim.
     pub batch: Option<Dim>,
+    /// The batch dim and what splits and merges make of it: outermost in every layout.
+    pub outer: BTreeSet<Dim>,
     /// Pieces in order; the first begins at 0.
     pub pieces: Vec<Piece>,
     /// Losses and metrics in order.
@@ -63,6 +65,7 @@ impl Tape {
             dims,
             origins,
             batch: None,
+            outer: BTreeSet::new(),
             pieces: vec![Piece { start: 0, name: None, iteration: 0 }],
             reports: Vec::new(),
             here,
@@ -121,7 +124,7 @@ impl Tape {
         for dim in dims {
             match order.contains(&dim) {
                 true => {}
-                false if Some(dim) == self.batch => order.insert(0, dim),
+                false if self.outer.contains(&dim) => order.insert(0, dim),
                 false => order.push(dim),
             }
         }
@@ -224,6 +227,11 @@ impl Tape {
     pub fn anchor(&mut self, value: Value, dims: Vec<Dim>) -> Value {
         let element = self.ty(value).element;
         self.push(Op::Anchor, vec![value], Type { element, dims })
+    }
+
+    /// Whether the last instruction is an anchor that gives this value.
+    pub fn is_anchor(&self, value: Value) -> bool {
+        self.body.insts.last().is_some_and(|inst| inst.op == Op::Anchor && inst.results == [value])
     }
 
     /// A type as the user would write it.

@@ -44,14 +44,6 @@ pub(crate) struct Weights {
     /// In order of declaration.
     pub all: Vec<Declared>,
     by_path: BTreeMap<(String, Option<u64>), usize>,
-    by_value: BTreeMap<Value, usize>,
-}
-
-impl Weights {
-    /// The weight that a value is.
-    pub fn of(&self, value: Value) -> Option<usize> {
-        self.by_value.get(&value).copied()
-    }
 }
 
 /// Dims and initialiser of a declaration.
@@ -138,7 +130,6 @@ impl Elaborator<'_> {
             value,
         };
         self.weights.by_path.insert(key, self.weights.all.len());
-        self.weights.by_value.insert(value, self.weights.all.len());
         self.weights.all.push(declared);
         Ok(Tensor { value, arrow })
     }

@@ -84,7 +84,7 @@ impl Elaborator<'_> {
 
     /// Refuses the batch dim where an operation moves samples or mixes them.
     pub fn refuse_batch(&mut self, args: &Args, dims: &[Dim]) -> Fallible<()> {
-        match self.tape.batch.filter(|batch| dims.contains(batch)) {
+        match dims.iter().find(|dim| self.tape.outer.contains(dim)).copied() {
             Some(batch) => Err(self.errors.stop(wrong::batch_moved(args.span, &self.tape, &format!("`{}`", args.callee), batch))),
             None => Ok(()),
         }

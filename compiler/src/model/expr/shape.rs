@@ -53,11 +53,13 @@ impl Elaborator<'_> {
         let into = self.dims(expr)?;
         let ty = self.tape.ty(value).clone();
         self.has(args, &ty, from)?;
-        self.refuse_batch(args, &[from])?;
         for dim in &into {
             self.lacks_yet(args, &ty, *dim)?;
         }
         self.product_fits(args, from, &into)?;
+        if self.tape.outer.contains(&from) {
+            self.tape.outer.extend(into.first());
+        }
         self.here(args.span);
         let dims = ty.dims.iter().flat_map(|dim| if *dim == from { into.clone() } else { vec![*dim] }).collect();
         Ok(self.tape.shape(Shape::Split { from, into }, value, dims))
@@ -77,9 +79,12 @@ impl Elaborator<'_> {
         for dim in &from {
             self.has(args, &ty, *dim)?;
         }
-        self.refuse_batch(args, &from)?;
+        self.refuse_batch(args, &from[1..])?;
         self.lacks_yet(args, &ty, into)?;
         self.product_fits(args, into, &from)?;
+        if self.tape.outer.contains(&from[0]) {
+            self.tape.outer.insert(into);
+        }
         self.here(args.span);
         let mut dims = Vec::new();
         for dim in &ty.dims {
