@@ -7,6 +7,8 @@ mod attention;
 pub mod graph;
 mod index;
 mod map;
+#[cfg(test)]
+mod numbers;
 pub mod random;
 mod reduce;
 mod shape;

@@ -48,9 +48,10 @@ pub fn contract(over: &[Dim], a: &Tensor, b: &Tensor, ty: &Type, dims: &Dims) ->
     Nest::new(over.to_vec(), dims).run(&[a, b], |at| terms.push((at[0], at[1])));
     let mut data = Vec::new();
     Nest::new(ty.dims.clone(), dims).run(&[a, b], |at| {
-        let mut sum = 0.0;
-        for (of_a, of_b) in &terms {
-            sum += a.data[at[0] + of_a] * b.data[at[1] + of_b];
+        let (mut sum, mut term) = (0.0, 0);
+        while term < terms.len() {
+            sum += a.data[at[0] + terms[term].0] * b.data[at[1] + terms[term].1];
+            term += 1;
         }
         data.push(sum);
     });

@@ -105,16 +105,23 @@ impl<'a> Nest<'a> {
     }
 }
 
-/// Steps to the next point; false after the last one.
+/// Steps to the next point; false after the last one. (Plain loops: iterators are slow where nothing is optimised, as in tests.)
 fn advance(point: &mut [usize], sizes: &[usize], strides: &[Vec<usize>], offsets: &mut [usize]) -> bool {
-    for dim in (0..sizes.len()).rev() {
+    let mut dim = sizes.len();
+    while dim > 0 {
+        dim -= 1;
         point[dim] += 1;
-        if point[dim] < sizes[dim] {
-            offsets.iter_mut().zip(strides).for_each(|(offset, stride)| *offset += stride[dim]);
+        let inside = point[dim] < sizes[dim];
+        let mut at = 0;
+        while at < offsets.len() {
+            let stride = strides[at][dim];
+            offsets[at] = if inside { offsets[at] + stride } else { offsets[at] - stride * (sizes[dim] - 1) };
+            at += 1;
+        }
+        if inside {
             return true;
         }
         point[dim] = 0;
-        offsets.iter_mut().zip(strides).for_each(|(offset, stride)| *offset -= stride[dim] * (sizes[dim] - 1));
     }
     false
 }
