@@ -1,4 +1,7 @@
-//! The compiler: spec text's syntax tree → plan. Pure: no files, clock, threads, environment, printing.
+//! The compiler: syntax tree → plan. Pure: no files, clock, threads, environment, printing.
+//!
+//! Text walks through one corridor of rooms and leaves as a plan: [`model`] → [`graph`] → [`fuse`] → [`schedule`] → [`memory`] → [`emit`].
+//! Nothing walks back.
 
 pub mod emit;
 pub mod fuse;
@@ -7,3 +10,60 @@ pub mod memory;
 pub mod model;
 pub mod op;
 pub mod schedule;
+
+use meshwright_grammar::tree::Expr;
+use meshwright_grammar::{CodeInfo, Diagnostic, Spec};
+use meshwright_plan::Plan;
+use model::Mode;
+use model::ir::Model;
+
+/// What the compiler made of a spec.
+pub struct Compiled {
+    /// The typed model, for training.
+    pub model: Model,
+    /// Its training graph.
+    pub graph: graph::ir::Graph,
+    /// The plan, verified.
+    pub plan: Plan,
+    /// What is no error but worth knowing.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// A spec's files and overrides (`train.steps`, `dims.Layers`, `init`) → its plan, or all errors of the first stage that finds any.
+///
+/// `begin` hears the name of each stage when it starts; what it does with it (a clock, a progress bar) is its own business.
+pub fn compile(spec: &Spec, overrides: &[(String, Expr)], begin: &mut dyn FnMut(&'static str)) -> Result<Compiled, Vec<Diagnostic>> {
+    begin("model");
+    let (model, warnings) = model::elaborate(&spec.files, overrides, Mode { training: true, batch: None })?;
+    let (evaluated, _) = model::elaborate(&spec.files, overrides, Mode { training: false, batch: None })?;
+    // A model that cannot take a batch of one (a split of the batch dim, say) has no entry `predict`.
+    let predicted = model::elaborate(&spec.files, overrides, Mode { training: false, batch: Some(1) }).ok().map(|(model, _)| model);
+    begin("graph");
+    let graph = graph::build(&model, true)?;
+    let evaluate = graph::build(&evaluated, false)?;
+    let predict = predicted.filter(|model| model.result.is_some()).map(|model| graph::build(&model, false)).transpose()?;
+    begin("emit");
+    let plan = emit::emit(emit::Graphs { train: &graph, evaluate: Some(&evaluate), predict: predict.as_ref() });
+    begin("verify");
+    meshwright_plan::verify::verify(&plan).map_err(|wrong| wrong.iter().map(bug).collect::<Vec<_>>())?;
+    Ok(Compiled { model, graph, plan, warnings })
+}
+
+/// A plan that its verifier refuses is our fault, and says so.
+fn bug(wrong: &meshwright_plan::verify::Violation) -> Diagnostic {
+    Diagnostic::error("plan::bug", format!("the compiler made a plan that its own verifier refuses: {wrong}"))
+        .help("this is a bug in Meshwright, not in your spec; please report it with the spec")
+}
+
+/// Every error and warning code of the grammar and the compiler.
+pub fn codes() -> impl Iterator<Item = &'static CodeInfo> {
+    let tables = [meshwright_grammar::CODES, model::CODES, model::blocks::CODES, graph::error::CODES, CODES];
+    tables.into_iter().flatten()
+}
+
+const CODES: &[CodeInfo] = &[CodeInfo {
+    code: "plan::bug",
+    title: "the compiler made a plan that its verifier refuses",
+    explanation: "Every plan is verified before it is handed over. A refusal means that a stage of the compiler is wrong; the plan is not used. \
+                  Please report it with the spec.",
+}];

@@ -5,6 +5,7 @@
 //!
 //! The passes: [`merge`] files, evaluate [`constants`], [`elaborate`] bodies onto a [`tape`], [`check`] it, [`cut`] it into functions.
 
+pub mod blocks;
 mod body;
 mod check;
 mod constants;
@@ -49,7 +50,7 @@ pub struct Mode {
 pub type Elaborated = (ir::Model, Vec<Diagnostic>);
 
 /// Elaborates a spec: its files, the root last, and overrides as pairs of a key (`dims.Layers`, `init`) and a value. Keys of blocks
-/// (`train.steps`) are not looked at here.
+/// (`train.steps`) change their entries.
 pub fn elaborate(files: &[File], overrides: &[(String, Expr)], mode: Mode) -> Result<Elaborated, Vec<Diagnostic>> {
     let mut errors = Errors::default();
     let merged = merge::merge(files, &mut errors);
@@ -59,7 +60,9 @@ pub fn elaborate(files: &[File], overrides: &[(String, Expr)], mode: Mode) -> Re
     };
     let mut overrides = overrides.to_vec();
     overrides.extend(mode.batch.and_then(|size| batch_size(model, size)));
-    let constants = Constants::evaluate(&merged, &overrides, &mut errors);
+    let mut constants = Constants::evaluate(&merged, &overrides, &mut errors);
+    let mut reader = blocks::Reader { blocks: &merged.blocks, overrides: &overrides, constants: &mut constants, errors: &mut errors };
+    let (settings, tunes) = (blocks::settings(&mut reader), blocks::tunes(&mut reader));
     let mut elaborator = Elaborator::new(&merged, &constants, mode.training, errors);
     let outline = elaborator.model(model);
     if mode.training && elaborator.errors.count() == 0 && elaborator.tape.reports.iter().all(|report| report.metric.is_some()) {
@@ -72,8 +75,10 @@ pub fn elaborate(files: &[File], overrides: &[(String, Expr)], mode: Mode) -> Re
     }
     match outline {
         Ok(outline) if elaborator.errors.count() == 0 => {
-            let warnings = std::mem::take(&mut elaborator.errors).take();
-            let cut = cut::cut(elaborator, outline, &model.name.text, settings::Settings::default(), false);
+            let mut warnings = std::mem::take(&mut elaborator.errors).take();
+            let paths = !settings.remat.is_empty();
+            let mut cut = cut::cut(elaborator, outline, &model.name.text, settings, paths);
+            warnings.extend(blocks::tune(&mut cut.weights, &tunes));
             debug_assert_eq!(verify::verify(&cut), Ok(()));
             Ok((cut, warnings))
         }

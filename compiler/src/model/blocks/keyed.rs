@@ -61,11 +61,6 @@ impl<'r, 'a> Keyed<'r, 'a> {
         self.entries.iter().map(|(key, span, value)| (key.clone(), span.to(value.span))).collect()
     }
 
-    /// A number.
-    pub fn number(&mut self, key: &'static str) -> Option<f64> {
-        let (_, value) = self.take(key)?;
-        self.number_of(&value, key)
-    }
 
     /// A whole number from `least`.
     pub fn whole(&mut self, key: &'static str, least: u64) -> Option<u64> {

@@ -12,8 +12,7 @@ mod rules;
 mod train;
 
 pub use error::CODES;
-pub(crate) use pattern::matches;
-pub(crate) use rules::{Tune, tunes};
+pub(crate) use rules::{tune, tunes};
 
 use super::constants::Constants;
 use super::error::Errors;

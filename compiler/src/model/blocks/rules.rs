@@ -2,10 +2,13 @@
 //!
 //! The root file's block replaces those of the files it uses; `tune before base { … }` puts rules in front instead.
 
+use super::super::ir::{Weight, WeightData};
 use super::super::settings::{Pattern, Remat};
 use super::keyed::{Keyed, spelled};
+use super::pattern::matches;
 use super::{Reader, error};
-use meshwright_grammar::Span;
+use cranelift_entity::PrimaryMap;
+use meshwright_grammar::{Diagnostic, Span};
 use meshwright_grammar::tree::{self, Block, BlockKind, Entry, ExprKind, PatternPart, Rule};
 
 /// What a `tune` rule says of the weights that it names.
@@ -131,4 +134,29 @@ fn number(reader: &mut Reader, value: &tree::Expr, key: &str) -> Option<f64> {
     }
     keyed.errors().push(error::range(value.span, key, number, "from 0", "leave out the sign"));
     None
+}
+
+/// Applies the rules to all weights, the first match of each setting; what matches nothing is a warning.
+pub(crate) fn tune(weights: &mut PrimaryMap<Weight, WeightData>, tunes: &[Tune]) -> Vec<Diagnostic> {
+    let mut used = vec![false; tunes.len()];
+    for data in weights.values_mut() {
+        let path = names(&data.path);
+        let (mut decay, mut rate, mut frozen) = (None, None, None);
+        for (at, tune) in tunes.iter().enumerate().filter(|(_, tune)| matches(&tune.pattern, &path)) {
+            used[at] = true;
+            decay = decay.or(tune.decay);
+            rate = rate.or(tune.rate);
+            frozen = frozen.or(tune.frozen.then_some(true));
+        }
+        data.decay = decay;
+        data.rate = rate.unwrap_or(data.rate);
+        data.frozen = frozen.unwrap_or(data.frozen);
+    }
+    let unused = tunes.iter().zip(used).filter(|(_, used)| !used);
+    unused.map(|(tune, _)| error::unmatched(tune.pattern.span.unwrap_or(tune.span), "weight")).collect()
+}
+
+/// The parts of a weight's path, without the iterations' numbers.
+fn names(path: &str) -> Vec<Vec<String>> {
+    path.split('.').map(|part| vec![part.split('[').next().unwrap_or(part).to_string()]).collect()
 }
