@@ -99,7 +99,7 @@ fn quotient(a: f32, b: f32) -> f32 {
     (-b).mul_add(ratio, a).mul_add(guess, ratio)
 }
 
-/// x · P(x²) / Q(x²) up to 9, where the result rounds to 1.
+/// x · P(x²) / Q(x²) up to 9, beyond which the result rounds to 1.
 #[inline(always)]
 pub(super) fn tanh(x: f32) -> f32 {
     let size = x.abs();
@@ -108,7 +108,7 @@ pub(super) fn tanh(x: f32) -> f32 {
     let above = polynomial(z, [1.0, 1.368_090_7e-1, 3.869_567_3e-3, 2.803_226_2e-5, 3.064_388_6e-8, -1.224_646_6e-11]);
     let below = polynomial(z, [1.0, 4.701_424e-1, 2.725_038_5e-2, 3.940_809e-4, 1.289_089e-6]);
     let value = quotient(size * above, below);
-    let value = if value > 1.0 { 1.0 } else { value };
+    let value = if value > 1.0 || x.abs() > 9.0 { 1.0 } else { value };
     value.copysign(x)
 }
 

@@ -5,7 +5,7 @@
 //! multiply-adds, so all instruction sets give equal bits and neither tile length nor position in the tile matters.
 //!
 //! Error bounds, in units of the last place of the exact result (measured over all exponents by the tests):
-//! exp, log, sin, cos, erf 2; tanh 3; pow 1. sin and cos hold for |x| ≤ 2⁴⁸ and give NaN beyond. Results below 2⁻¹²⁶ of exp and pow
+//! exp, log, sin, cos, erf 2; tanh 6; pow 1. sin and cos hold for |x| ≤ 2⁴⁸ and give NaN beyond. Results below 2⁻¹²⁶ of exp and pow
 //! are rounded twice. Infinities, NaN, zeros and subnormal arguments give what IEEE 754 recommends.
 
 mod function;

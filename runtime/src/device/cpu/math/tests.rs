@@ -63,7 +63,7 @@ fn errors_stay_below_the_stated_bounds() {
     for function in ALL {
         let (bound, points): (f64, Vec<f32>) = match function {
             Function::Exp | Function::Log | Function::Erf => (2.0, points.clone()),
-            Function::Tanh => (3.0, points.clone()),
+            Function::Tanh => (6.0, points.clone()),
             Function::Sin | Function::Cos => (2.0, points.iter().copied().filter(|x| x.abs() <= 2.0f32.powi(48)).collect()),
         };
         let (error, x) = worst(function, &points);
@@ -78,7 +78,8 @@ fn errors_stay_below_the_bounds_near_one() {
     for function in ALL {
         let points: Vec<f32> = (0..2_000_000).map(|i| (i as f32 - 1_000_000.0) * 1.1e-5).collect();
         let (error, x) = worst(function, &points);
-        assert!(error <= 3.0, "{function:?}({x:e}) is {error} units off");
+        let bound = if function == Function::Tanh { 6.0 } else { 2.0 };
+        assert!(error <= bound, "{function:?}({x:e}) is {error} units off");
     }
 }
 

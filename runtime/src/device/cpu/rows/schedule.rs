@@ -3,7 +3,8 @@
 //! A row is processed in *phases*, separated by row reductions; a phase walks the lanes in tiles of at most 512, and each tile in *stages*,
 //! separated by calls of routines on the whole tile (exp, random numbers, running sums). One stage is one loop over the tile's lanes.
 //! Every lane-level value is computed once, at the earliest time; a value that is used later than that is kept in a buffer of the thread's
-//! scratch: as long as a tile within one phase, as long as a row beyond. Plain loads and positions are computed again instead.
+//! scratch: as long as a tile within one phase, as long as a row beyond. Plain loads, positions and a few simple operations on one value are
+//! computed again instead.
 //!
 //! Requires: a kernel that the plan's verifier accepted. Ensures: stores to an operand happen no earlier than the last load through equal
 //! strides, since those two may be the same memory.
@@ -39,6 +40,8 @@ pub(super) struct Schedule {
     pub(super) types: PrimaryMap<Node, Element>,
     /// When a value can be read: for row-level values the stage is 0, for uniform ones the time is the first.
     pub(super) ready: PrimaryMap<Node, Time>,
+    /// For lane-level values that are computed again at later uses: how many operations that takes; 0 for all others.
+    again: SecondaryMap<Node, u32>,
     /// Where lane-level values are kept.
     pub(super) buffers: SecondaryMap<Node, Option<Buffer>>,
     /// A second buffer for calls of two arguments.
@@ -67,6 +70,16 @@ pub(super) fn is_call(rows: &Rows, node: Node) -> bool {
     }
 }
 
+/// Whether an operation costs no more than a load.
+fn is_simple(op: Map) -> bool {
+    match op {
+        Map::Add | Map::Sub | Map::Mul | Map::Min | Map::Max | Map::Neg | Map::Abs | Map::Lt | Map::Le | Map::Eq | Map::Ne => true,
+        Map::And | Map::Or | Map::Not | Map::Where | Map::Real => true,
+        Map::Div | Map::Rem | Map::Pow | Map::Sign | Map::Floor | Map::Exp | Map::Log | Map::Sin | Map::Cos | Map::Tanh => false,
+        Map::Erf | Map::Sqrt | Map::Rsqrt | Map::Int | Map::RoundBf16 => false,
+    }
+}
+
 /// The exponent, if it is a constant that products and quotients compute: an integer from -4 to 4.
 pub(super) fn small_power(rows: &Rows, exponent: Node) -> Option<i32> {
     match rows.nodes[exponent] {
@@ -83,6 +96,7 @@ impl Schedule {
             levels,
             types,
             ready: PrimaryMap::with_capacity(rows.nodes.len()),
+            again: SecondaryMap::new(),
             buffers: SecondaryMap::new(),
             others: SecondaryMap::new(),
             effects: Vec::new(),
@@ -98,6 +112,7 @@ impl Schedule {
             };
             schedule.ready.push(after);
         }
+        schedule.find_again(rows);
         schedule.place_effects(kernel, rows);
         schedule.place_buffers(kernel, rows);
         schedule.count_stages(rows);
@@ -161,21 +176,38 @@ impl Schedule {
         }
     }
 
-    /// The last time at which each node is used.
+    /// The last time at which each node is used, by those that are computed again at their own last use too.
     fn last_uses(&self, rows: &Rows) -> SecondaryMap<Node, Time> {
         let mut last: SecondaryMap<Node, Time> = SecondaryMap::new();
-        for node in rows.nodes.keys() {
-            let time = self.computed(rows, node);
-            for arg in rows.nodes[node].args() {
-                last[arg] = last[arg].max(time);
-            }
-        }
         for (effect, time) in rows.effects.iter().zip(&self.effects) {
             if let Some(time) = time {
                 last[effect.value()] = last[effect.value()].max(*time);
             }
         }
+        // Users come after their arguments, so their own last use is known.
+        for node in rows.nodes.keys().rev() {
+            let computed = self.computed(rows, node);
+            let time = if self.again[node] > 0 { computed.max(last[node]) } else { computed };
+            for arg in rows.nodes[node].args() {
+                last[arg] = last[arg].max(time);
+            }
+        }
         last
+    }
+
+    /// Finds the values that are cheaper to compute again than to keep: a few simple operations on one lane-level value.
+    fn find_again(&mut self, rows: &Rows) {
+        for node in rows.nodes.keys() {
+            let NodeData::Map { op, args } = &rows.nodes[node] else { continue };
+            let mut wide: Vec<Node> = args.iter().copied().filter(|arg| self.levels[*arg] == Level::Lane).collect();
+            wide.dedup();
+            if let [arg] = wide[..]
+                && is_simple(*op)
+                && self.again[arg] < 3
+            {
+                self.again[node] = self.again[arg] + 1;
+            }
+        }
     }
 
     fn place_buffers(&mut self, kernel: &KernelData, rows: &Rows) {
@@ -183,7 +215,11 @@ impl Schedule {
         let lanes = kernel.lane().map_or(1, |lane| kernel.dims[lane].size as usize);
         for node in rows.nodes.keys() {
             let call = is_call(rows, node);
-            if self.levels[node] != Level::Lane || self.is_plain(kernel, rows, node) || !(call || last[node] > self.ready[node]) {
+            if self.levels[node] != Level::Lane
+                || self.again[node] > 0
+                || self.is_plain(kernel, rows, node)
+                || !(call || last[node] > self.ready[node])
+            {
                 continue;
             }
             self.buffers[node] = Some(self.allocate(last[node].phase > self.ready[node].phase, lanes));
