@@ -1,7 +1,7 @@
 //! Every error of data, runs and weight files, as the command says it.
 //!
-//! A case is a folder `tests/cases/data/CODE`: what it holds is copied to a scratch folder, the command of its file `command` (one
-//! argument a line; `train spec.mesh --out run` if there is none) runs there, and what it says is its snapshot `said.txt`.
+//! A case is a folder `tests/cases/data/CODE`: what it holds is copied to a scratch folder, the commands of its file `command` (one
+//! a line; `train spec.mesh --out run` if there is none) run there, and what the last one says is its snapshot `said.txt`.
 
 use super::commands::meshwright;
 use super::folder::{Scratch, root, shown};
@@ -33,11 +33,17 @@ fn copy(from: &Path, to: &Path) {
 fn said(case: &Path) -> String {
     let scratch = Scratch::new("data");
     copy(case, &scratch.path(""));
-    let command = fs::read_to_string(case.join("command")).unwrap_or_else(|_| "train\nspec.mesh\n--out\nrun\n".to_string());
-    let arguments: Vec<&str> = command.lines().collect();
-    let done = meshwright(&scratch.path(""), &arguments);
-    assert!(!scratch.path("run/weights.safetensors").exists(), "{}: it trained", shown(case));
-    format!("meshwright {}\n{}exit code {}\n", arguments.join(" "), done.errors, done.code)
+    let script = fs::read_to_string(case.join("command")).unwrap_or_else(|_| "train spec.mesh --out run\n".to_string());
+    let mut text = String::new();
+    for (at, line) in script.lines().enumerate() {
+        let done = meshwright(&scratch.path(""), &line.split(' ').collect::<Vec<_>>());
+        if at + 1 < script.lines().count() {
+            assert_eq!(done.code, 0, "{}: {line}\n{}", shown(case), done.errors);
+        } else {
+            text = format!("meshwright {line}\n{}exit code {}\n", done.errors, done.code);
+        }
+    }
+    text
 }
 
 #[test]
