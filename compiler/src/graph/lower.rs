@@ -255,7 +255,8 @@ impl Lowering<'_> {
         let keep = remat::keep(program, &facts, &self.model.dims, &policy);
         let hand = at_hand(variant, &keep, false);
         for (role, value) in hand.iter().filter(|(role, _)| matches!(role, Role::Stash(_))) {
-            segment.stash.push(StashSlot { name: slot_name(program, *value, &self.origins), ty: program.body.ty(*value).clone() });
+            let name = unique(&segment.stash, slot_name(program, *value, &self.origins));
+            segment.stash.push(StashSlot { name, ty: program.body.ty(*value).clone() });
             seen.push((*role, *value));
         }
         segment.forward = extract(&program.body, &seen, &at_hand(variant, &BTreeSet::new(), true), |_| false);
@@ -287,6 +288,13 @@ fn slot_name(program: &Program, value: Value, origins: &Origins) -> String {
         }
         _ => name.clone(),
     }
+}
+
+/// The name, with a number if a slot has it already.
+fn unique(slots: &[StashSlot], name: String) -> String {
+    let taken = |name: &str| slots.iter().any(|slot| slot.name == name);
+    let numbered = (2..).map(|number| format!("{name}{number}"));
+    std::iter::once(name.clone()).chain(numbered).find(|name| !taken(name)).unwrap_or(name)
 }
 
 /// Ports that depend on trained weights through differentiable operators.

@@ -13,7 +13,8 @@ use cranelift_entity::SecondaryMap;
 pub fn round(program: &mut Program, precision: Precision) {
     let marks = Marks::of(program);
     let insts = std::mem::take(&mut program.body.insts);
-    let mut work = Rounding { program, precision, marks, new: SecondaryMap::new(), rounded: SecondaryMap::new() };
+    let mut work =
+        Rounding { program, precision, marks, new: SecondaryMap::new(), rounded: SecondaryMap::new(), views: SecondaryMap::new() };
     for (role, value) in work.program.inputs.clone() {
         let kept = matches!(role, Role::Stash(_)) && work.is_rounded_kind(value) && !work.marks.statistic[value];
         work.rounded[value] = kept.then_some(value);
@@ -76,6 +77,8 @@ struct Rounding<'a> {
     new: SecondaryMap<Value, Option<Value>>,
     /// The rounded form of a new value.
     rounded: SecondaryMap<Value, Option<Value>>,
+    /// Views of new values: what is rounded is the value viewed, once for all its views.
+    views: SecondaryMap<Value, Option<(Shape, Value)>>,
 }
 
 impl Rounding<'_> {
@@ -96,7 +99,11 @@ impl Rounding<'_> {
             return known;
         }
         let ty = self.program.body.ty(value).clone();
-        let rounded = self.program.body.push(Op::Map(Map::RoundBf16), vec![value], ty, origin);
+        let (op, arg) = match self.views[value].clone() {
+            Some((view, viewed)) => (Op::Shape(view), self.round(viewed, origin)),
+            None => (Op::Map(Map::RoundBf16), value),
+        };
+        let rounded = self.program.body.push(op, vec![arg], ty, origin);
         self.rounded[value] = Some(rounded);
         self.rounded[rounded] = Some(rounded);
         rounded
@@ -131,6 +138,9 @@ impl Rounding<'_> {
 
     /// Changes of shape of rounded values are rounded.
     fn keeps_rounding(&mut self, inst: &Inst) {
+        if let Op::Shape(shape @ (Shape::Rename { .. } | Shape::Split { .. } | Shape::Merge { .. })) = &inst.op {
+            self.views[inst.results[0]] = Some((shape.clone(), inst.args[0]));
+        }
         if matches!(inst.op, Op::Shape(_)) && inst.args.iter().all(|arg| self.rounded[*arg] == Some(*arg)) {
             self.rounded[inst.results[0]] = Some(inst.results[0]);
         }

@@ -2,9 +2,10 @@
 //!
 //! Requires nothing. Ensures unique value names (the user's where there is one) and the same text for the same graph.
 
-use super::ir::{Graph, Program, Role, SegmentData, Update};
+use super::ir::{Graph, Program, Role, Segment, SegmentData, Update};
+use crate::model::ir::{Call, Port, Weight};
 use crate::op::{Attention, Body, Dim, Dims, Element, Index, Inst, Map, Op, Random, Reduce, Shape, Type, Value};
-use cranelift_entity::SecondaryMap;
+use cranelift_entity::{EntityRef, SecondaryMap};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -21,17 +22,33 @@ pub fn graph(graph: &Graph) -> String {
         out.push('\n');
         out.push_str(&self::segment(segment, &graph.dims));
     }
-    let calls = graph.calls.iter().map(|call| {
-        let ports = |ports: &[crate::model::ir::Port]| ports.iter().map(|port| port.to_string()).collect::<Vec<_>>().join(", ");
-        let segment = &graph.segments[cranelift_entity::EntityRef::new(cranelift_entity::EntityRef::index(call.function))];
-        let weights = call.weights.iter().map(|(weight, copy)| graph.weights[*weight].path.replace("[*]", &format!("[{copy}]")));
-        let args: Vec<String> = call.args.iter().map(|port| port.to_string()).chain(weights).collect();
-        format!("  {} = {}({})\n", ports(&call.results), segment.name, args.join(", "))
-    });
-    let _ = write!(out, "\ncalls\n{}", calls.collect::<String>());
+    out.push_str("\ncalls\n");
+    for at in 0..graph.calls.len() {
+        out.push_str(&call(graph, at));
+    }
     if let Some(update) = &graph.update {
         out.push('\n');
         out.push_str(&self::update(update, &graph.dims));
+    }
+    out
+}
+
+/// One call; its weights are written at a segment's first call, and where others stand in their place; `[*]` is the call's own copy.
+fn call(graph: &Graph, at: usize) -> String {
+    let call = &graph.calls[at];
+    let listed = |ports: &[Port]| ports.iter().map(|port| port.to_string()).collect::<Vec<_>>().join(", ");
+    let paths = |call: &Call| {
+        let path = |(weight, copy): &(Weight, u64)| match *copy == call.iteration {
+            true => graph.weights[*weight].path.clone(),
+            false => graph.weights[*weight].path.replace("[*]", &format!("[{copy}]")),
+        };
+        call.weights.iter().map(path).collect::<Vec<String>>()
+    };
+    let segment = &graph.segments[Segment::new(call.function.index())];
+    let mut out = format!("  {} = {}({}) iteration {}\n", listed(&call.results), segment.name, listed(&call.args), call.iteration);
+    let first = graph.calls.iter().find(|other| other.function == call.function).filter(|first| *first != call);
+    if first.is_none_or(|first| paths(first) != paths(call)) {
+        out.extend(paths(call).iter().enumerate().map(|(slot, path)| format!("    weight {slot} {path}\n")));
     }
     out
 }

@@ -4,7 +4,7 @@
 //! read again instead of being computed a second time. Sums over dims that an argument lacks come first where that is the same. At ties, `min` and `max` give half to each, as PyTorch's `maximum` does.
 
 use super::{Contributions, Tape};
-use crate::op::{Inst, Map, Op, Type, Value};
+use crate::op::{Inst, Map, Op, Shape, Type, Value};
 use std::f64::consts::FRAC_2_SQRT_PI;
 
 /// One contribution per argument.
@@ -15,10 +15,12 @@ pub fn vjp(tape: &mut Tape, op: Map, inst: &Inst, dy: Value, wanted: &[bool]) ->
     (0..inst.args.len()).map(|at| if wanted[at] { one(tape, op, inst, dy, at) } else { None }).collect()
 }
 
-/// `x * x`: both contributions in one.
+/// `x * x`: both contributions in one. A cotangent that repeats one number per row (the square was summed) is doubled before it is repeated.
 fn square(tape: &mut Tape, inst: &Inst, dy: Value) -> Contributions {
     let ty = tape.ty(inst.args[0]);
-    let twice = scaled(tape, 2.0, dy);
+    let maker = tape.body.insts.iter().rev().find(|inst| inst.results.contains(&dy));
+    let repeated = maker.filter(|inst| inst.op == Op::Shape(Shape::Expand)).map(|inst| inst.args[0]);
+    let twice = scaled(tape, 2.0, repeated.unwrap_or(dy));
     vec![Some(tape.map_to(Map::Mul, &[twice, inst.args[0]], &ty)), None]
 }
 

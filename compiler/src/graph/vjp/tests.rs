@@ -131,7 +131,7 @@ impl Maker {
     fn some(&mut self, count: u64) -> Vec<Dim> {
         (0..count)
             .map(|_| {
-                let size = 1 + self.numbers.below(4);
+                let size = 1 + self.numbers.below(3);
                 self.dim(size)
             })
             .collect()
