@@ -88,7 +88,8 @@ pub fn lower(facts: &Facts<'_>, index: usize, over: &[Dim], storage: &Storage, a
     operands.read("a", a, |_, role| role != Role::N);
     operands.read("b", b, |_, role| role != Role::M);
     operands.write("c", c, Access::Accumulate, |_, role| role != Role::K);
-    let (mut kernel, places) = operands.kernel(super::name::contract(facts, index), Skeleton::Contract { alpha: 1.0 });
+    let alpha = facts.alpha[c].unwrap_or(1.0) as f32;
+    let (mut kernel, places) = operands.kernel(super::name::contract(facts, index), Skeleton::Contract { alpha });
     spill(&mut kernel);
     extents(&mut kernel);
     FusedLaunch { kernel, places, accumulate }

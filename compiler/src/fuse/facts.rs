@@ -60,6 +60,8 @@ pub struct Facts<'a> {
     pub role: SecondaryMap<Value, Option<Role>>,
     /// Values that are computed straight into (a part of) another: parts of sums of contractions, arguments of `Concat`.
     pub target: SecondaryMap<Value, Option<Value>>,
+    /// Constants by which contractions are multiplied.
+    pub alpha: SecondaryMap<Value, Option<f64>>,
 }
 
 impl<'a> Facts<'a> {
@@ -71,8 +73,8 @@ impl<'a> Facts<'a> {
         }
         program.outputs.iter().for_each(|(which, value)| role[*value] = Some(*which));
         let (kind, free, again, deps) = Default::default();
-        let target = SecondaryMap::new();
-        let mut facts = Facts { program, dims, views: views(&program.body, dims), def, kind, free, again, deps, role, target };
+        let (target, alpha) = Default::default();
+        let mut facts = Facts { program, dims, views: views(&program.body, dims), def, kind, free, again, deps, role, target, alpha };
         facts.free = facts.frees();
         facts.again = facts.free.clone();
         facts.kind = facts.kinds();
@@ -150,6 +152,13 @@ impl<'a> Facts<'a> {
                     let target = self.target[result].unwrap_or(result);
                     inst.args.iter().for_each(|arg| self.target[*arg] = Some(target));
                 }
+                Op::Map(Map::Mul) => {
+                    if let Some((product, factor)) = self.scaled(inst, &uses) {
+                        self.kind[index] = Kind::Join;
+                        self.target[product] = Some(self.target[result].unwrap_or(result));
+                        self.alpha[product] = Some(factor);
+                    }
+                }
                 Op::Shape(Shape::Concat { .. }) => inst.args.iter().for_each(|arg| self.target[*arg] = Some(result)),
                 _ => {}
             }
@@ -166,8 +175,21 @@ impl<'a> Facts<'a> {
         match &inst.op {
             Op::Contract(_) => true,
             Op::Map(Map::Add) => inst.args.iter().all(|arg| self.is_part(*arg, value, uses)),
+            Op::Map(Map::Mul) => self.scaled(inst, uses).is_some(),
             _ => false,
         }
+    }
+
+    /// The contraction that an instruction multiplies by a constant, if nobody else reads it, and the constant.
+    fn scaled(&self, inst: &Inst, uses: &SecondaryMap<Value, u32>) -> Option<(Value, f64)> {
+        let made = |value: &Value| self.def[*value].map(|def| &self.inst(def).op);
+        let product = *inst.args.iter().find(|arg| matches!(made(arg), Some(Op::Contract(_))))?;
+        let factor = inst.args.iter().find_map(|arg| match made(arg) {
+            Some(Op::Const(factor)) => Some(*factor),
+            _ => None,
+        })?;
+        let whole = self.program.body.ty(product).same_set(self.program.body.ty(inst.results[0]));
+        (whole && uses[product] == 1 && self.role[product].is_none()).then_some((product, factor))
     }
 
     /// How often each value is read, by any instruction or output.
@@ -208,7 +230,9 @@ impl<'a> Facts<'a> {
         };
         let alone = self.kind[index] != Kind::Rows;
         let read = |(at, arg): (usize, &Value)| (self.view(*arg).base, alone || elsewhere(at) || !self.view(*arg).plain);
-        inst.args.iter().enumerate().map(read).collect()
+        // what comes together in a join; the factor of a product is none of it
+        let read_at_all = |arg: &Value| self.kind[index] != Kind::Join || self.target[*arg].is_some();
+        inst.args.iter().enumerate().filter(|(_, arg)| read_at_all(arg)).map(read).collect()
     }
 
     fn deps_of(&self, index: usize) -> Vec<Dep> {

@@ -13,6 +13,8 @@ pub fn rows(facts: &Facts<'_>, group: &Group) -> String {
     let insts = || group.insts.iter().map(|index| facts.inst(*index));
     let has = |wanted: &dyn Fn(&Op) -> bool| insts().any(|inst| wanted(&inst.op));
     let lanes = group.how.values().any(|how| *how != How::Fold);
+    let folded = |index: &usize| matches!(facts.role[facts.inst(*index).results[0]], Some(Role::WeightGrad(_)));
+    let gradient = group.how.values().any(|how| *how == How::Lane) && group.how.keys().any(folded);
     let exponential = has(&|op| matches!(op, Op::Map(Map::Exp)));
     let name = if exponential && has(&|op| matches!(op, Op::Reduce(Reduce::Max, _))) {
         "softmax"
@@ -33,14 +35,15 @@ pub fn rows(facts: &Facts<'_>, group: &Group) -> String {
     } else if has(&|op| matches!(op, Op::Shape(Shape::Roll { .. }))) {
         "rotate"
     } else {
-        plain(lanes, !group.how.is_empty(), insts().filter(|inst| matches!(inst.op, Op::Map(_))).collect())
+        plain(gradient, lanes, !group.how.is_empty(), insts().filter(|inst| matches!(inst.op, Op::Map(_))).collect())
     };
     name.to_string()
 }
 
 /// The name of a kernel without a telling member.
-fn plain(lanes: bool, reduces: bool, maps: Vec<&Inst>) -> &'static str {
+fn plain(gradient: bool, lanes: bool, reduces: bool, maps: Vec<&Inst>) -> &'static str {
     match maps.as_slice() {
+        _ if gradient => "norm_grad",
         _ if lanes => "reduce",
         _ if reduces => "sum",
         [] => "copy",

@@ -171,3 +171,29 @@ fn scatters_that_keep_several_dims() {
         assert!(lanes <= 1);
     }
 }
+
+#[test]
+fn factors_of_products_are_part_of_them() {
+    let (mut b, [batch, embed, one, two]) = Build::new([("Batch", 4), ("Embed", 8), ("One", 3), ("Two", 5)]);
+    let u = b.input(Role::ResultGrad(0), &[batch, one]);
+    let v = b.input(Role::ResultGrad(1), &[batch, two]);
+    let [wu, wv] = [(0, one), (1, two)].map(|(at, dim)| b.input(Role::Weight(at), &[embed, dim]));
+    let first = b.contract(u, wu, &[one], &[batch, embed]);
+    let first = b.scale(first, 0.5);
+    let second = b.contract(v, wv, &[two], &[batch, embed]);
+    let sum = b.add(first, second);
+    let third = b.contract(sum, wu, &[embed], &[batch, one]);
+    let third = b.scale(third, -2.0);
+    b.output(Role::ParamGrad(0), sum);
+    b.output(Role::Result(0), third);
+    let fused = check(&b);
+    let alphas: Vec<f32> = fused
+        .launches
+        .iter()
+        .filter_map(|launch| match launch.kernel.skeleton {
+            Skeleton::Contract { alpha } => Some(alpha),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(alphas, [0.5, 1.0, -2.0]);
+}

@@ -14,8 +14,8 @@ use super::ir::{Buffer, Fused};
 use super::legalise::accumulates;
 use super::{fuse, print, verify};
 use crate::graph::interpret::{Context, Tensor, run_program};
-use crate::graph::ir::Role;
-use crate::op::{Dims, Element, Type};
+use crate::graph::ir::{Program, Role};
+use crate::op::{Dims, Element, Op, Type};
 use build::Build;
 use meshwright_plan::kernel::Access;
 use meshwright_plan::program::{Launch, Param, Place};
@@ -28,13 +28,13 @@ fn check(build: &Build) -> Fused {
     let batch = build.batch;
     let fused = fuse(program, dims, batch, 2);
     assert_eq!(verify::verify(&fused, program, dims), Vec::<String>::new(), "{}", print::print(&fused));
-    verify_plan(&fused);
-    let scalars = vec![("rate".to_string(), 0.01), ("correct1".to_string(), 0.1), ("correct2".to_string(), 0.3)];
+    verify_plan(&fused, program);
+    let scalars: Vec<(String, f64)> = scalars(program).into_iter().enumerate().map(|(at, name)| (name, 0.1 * (at + 1) as f64)).collect();
     let context =
         Context { seed: 7, step: 3, iteration: 1, microbatch: 1, microbatches: 2, batch: Some(batch), scalars, ..Context::default() };
     let mut numbers = Numbers(1);
     let inputs: Vec<(Role, Tensor)> =
-        program.inputs.iter().map(|(role, value)| (*role, numbers.tensor(program.body.ty(*value), dims))).collect();
+        program.inputs.iter().map(|(role, value)| (*role, numbers.tensor(program.body.ty(*value), dims, *role))).collect();
     let expected = run_program(program, dims, &inputs, &context);
     for by_call in [false, true] {
         let mut given: Vec<(Role, Vec<f64>)> = inputs.iter().map(|(role, tensor)| (*role, tensor.data.clone())).collect();
@@ -65,11 +65,11 @@ fn compare(expected: &[(Role, Tensor)], got: &[(Role, Vec<f64>)], before: f64, f
 }
 
 /// The plan's verifier on a plan that has the fused program alone.
-fn verify_plan(fused: &Fused) {
+fn verify_plan(fused: &Fused, program: &Program) {
     let mut plan = Plan { name: "test".to_string(), ..Plan::default() };
-    for name in ["rate", "correct1", "correct2"] {
+    for name in scalars(program) {
         let value = meshwright_plan::scalar::Expr::Const(1.0);
-        plan.scalars.push(meshwright_plan::scalar::Definition { name: name.to_string(), value });
+        plan.scalars.push(meshwright_plan::scalar::Definition { name, value });
     }
     let written = |buffer: Buffer| {
         fused.launches.iter().any(|launch| {
@@ -91,6 +91,19 @@ fn verify_plan(fused: &Fused) {
     assert_eq!(found, Vec::<String>::new(), "{}", print::print(fused));
 }
 
+/// The scalars of the step that a program reads.
+fn scalars(program: &Program) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for inst in &program.body.insts {
+        if let Op::Scalar(name) = &inst.op
+            && !names.contains(name)
+        {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
 /// A small generator of inputs.
 struct Numbers(u64);
 
@@ -100,9 +113,11 @@ impl Numbers {
         (self.0 >> 33) % below
     }
 
-    fn tensor(&mut self, ty: &Type, dims: &Dims) -> Tensor {
+    fn tensor(&mut self, ty: &Type, dims: &Dims, role: Role) -> Tensor {
+        // sums of squares are not negative
+        let low = if matches!(role, Role::SquareSum | Role::Moment(_)) { 0.0 } else { -1.0 };
         let data = (0..ty.elements(dims)).map(|_| match ty.element {
-            Element::Real => self.next(2001) as f64 / 1000.0 - 1.0,
+            Element::Real => low + self.next(2001) as f64 / 1000.0,
             Element::Bool => self.next(2) as f64,
             Element::Index(dim) => self.next(dims[dim].size) as f64,
             Element::Integer => self.next(7) as f64 - 3.0,

@@ -111,6 +111,11 @@ fn kernels(text: &str) -> String {
             note(format!("{}.backward", segment.name), backward);
         }
     }
+    if let Some(update) = &graph.update {
+        note("square_sum".to_string(), &update.square_sum);
+        note("factor".to_string(), &update.factor);
+        update.groups.iter().for_each(|group| note(group.name.clone(), &group.program));
+    }
     lines.join("\n")
 }
 
@@ -138,7 +143,7 @@ fn grids(text: &str) -> String {
             let Some(program) = program else { continue };
             let fused = fuse(program, &graph.dims, graph.batch, graph.microbatches);
             assert_eq!(verify(&fused, program, &graph.dims), Vec::<String>::new());
-            verify_plan(&fused);
+            verify_plan(&fused, program);
             lines.push(format!("{}.{what}", segment.name));
             let text = print(&fused);
             lines.extend(
