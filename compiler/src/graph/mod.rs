@@ -2,6 +2,10 @@
 //!
 //! In: a [`crate::model::ir::Model`]. Out: an [`ir::Graph`] of segments with forward and backward programs, in primitives.
 //! Reverse-mode differentiation by a rule per primitive (Griewank and Walther 2008), remat by policy.
+//!
+//! The passes of [`build`]: [`microbatch`] cuts the batch; [`lower`] finds what gradient each call needs, makes a joint program of each function
+//! and need ([`differentiate`]: [`loss`], [`autodiff`], [`vjp`]), makes it smaller ([`tidy`]: [`simplify`], [`cse`], [`dce`]), chooses what to keep
+//! ([`remat`], by [`mincut`]) and cuts the programs out ([`extract`]); [`precision`] rounds; [`optimizer`] adds the end of the step.
 
 pub mod autodiff;
 pub mod cse;
@@ -52,5 +56,6 @@ pub fn build(model: &Model, train: bool) -> Result<Graph, Vec<Diagnostic>> {
         let origin = graph.origins.push(OriginData { span: None, path: "update".to_string() });
         graph.update = Some(optimizer::update(&model.settings.train, &graph.weights, &mut graph.dims, origin, divide_by));
     }
+    debug_assert_eq!(verify::graph(&graph), Ok(()));
     Ok(graph)
 }

@@ -245,6 +245,35 @@ fn sums_over_the_batch_are_scaled() {
 }
 
 #[test]
+fn parts_of_a_split_batch_stay_whole() {
+    // loss max(x @ w, Member) ^ 2 over groups of two.
+    let model = |microbatches: u64, groups: u64| {
+        let mut b = Builder::new(2 * groups);
+        let (batch, feature) = (b.model.batch, b.dim("Feature", 3));
+        let (group, member) = (b.dim("Groups", groups), b.dim("Member", 2));
+        let (x, w) = (b.input("x", Type::real(vec![batch, feature])), b.weight("w", 1, &[feature]));
+        let mut p = b.piece("all", "Test");
+        let (px, pw) = (p.param(Type::real(vec![batch, feature])), p.weight(&[feature]));
+        let y = p.contract(px, pw, &[feature], &[batch]);
+        let y = p.push(Op::Shape(Shape::Split { from: batch, into: vec![group, member] }), &[y], &[group, member]);
+        let y = p.reduce(Reduce::Max, y, member);
+        let square = p.map(Map::Mul, &[y, y]);
+        p.data.losses.push(Loss { value: square, mask: None, span: None });
+        p.data.metrics.push(("best".to_string(), y));
+        let all = b.function(p);
+        b.call(all, &[x], &[(w, 0)], 0);
+        b.model.settings.train.microbatches = microbatches;
+        b.model
+    };
+    let (whole, parts) = (trained(&model(1, 4)), trained(&model(2, 4)));
+    assert!((whole.loss - parts.loss).abs() < 1e-12 && (whole.reports[1].1 - parts.reports[1].1).abs() < 1e-12);
+    assert!(distance(&whole.gradients, &parts.gradients) < 1e-12);
+    check_gradients(&model(1, 4));
+    // A batch of 6 can be cut in two, its 3 groups cannot.
+    assert_eq!(codes(&model(2, 3)), ["graph::microbatches"]);
+}
+
+#[test]
 fn operations_along_a_cut_batch_are_refused() {
     let mut model = masked(Element::Bool, 0, 2);
     let batch = model.batch;
