@@ -5,10 +5,11 @@
 use super::elaborate::Elaborator;
 use super::error::{Fallible, Stop, dims as wrong, layers, names};
 use super::item::{Item, Tensor};
+use super::scope::Frame;
 use super::tape::Report;
 use crate::op::{Element, Value};
 use meshwright_grammar::Span;
-use meshwright_grammar::tree::{Body, Definition, Expr, ExprKind, Let, Name, Statement, StatementKind};
+use meshwright_grammar::tree::{Body, Definition, Expr, ExprKind, Let, Name, Statement, StatementKind, Type};
 
 impl Elaborator<'_> {
     /// All statements of a layer or model; its results.
@@ -29,16 +30,26 @@ impl Elaborator<'_> {
             let what = format!("results of `{}`", definition.name.text);
             return Err(self.errors.stop(layers::result_count(span, results.len(), definition.results.len(), &what)));
         }
-        let rest = self.frame().rest.clone();
         for (result, declared) in results.iter().zip(&definition.results) {
-            let declared_type = self.type_of(declared, rest.as_deref())?;
-            let found = self.tape.ty(result.value).clone();
-            if !found.same_set(&declared_type) {
-                let what = format!("the result of `{}`", definition.name.text);
-                return Err(self.errors.stop(wrong::not_declared(span, declared.span, &self.tape, &what, &found, &declared_type)));
-            }
+            let what = format!("the result of `{}`", definition.name.text);
+            self.check_declared(result, declared, &what, span)?;
         }
         Ok(results)
+    }
+
+    /// Checks a tensor against the type written for it; dims that `each` adds are not written.
+    fn check_declared(&mut self, tensor: &Tensor, written: &Type, what: &str, span: Span) -> Fallible<()> {
+        let Frame { rest, stacked, .. } = self.frame().clone();
+        let declared = self.type_of(written, rest.as_deref())?;
+        let found = self.tape.ty(tensor.value).clone();
+        let visible = |ty: &crate::op::Type| crate::op::Type {
+            element: ty.element,
+            dims: ty.dims.iter().filter(|dim| !stacked.contains(dim)).copied().collect(),
+        };
+        match visible(&found).same_set(&visible(&declared)) {
+            true => Ok(()),
+            false => Err(self.errors.stop(wrong::not_declared(span, written.span, &self.tape, what, &found, &declared))),
+        }
     }
 
     /// Statements in order.
@@ -98,20 +109,7 @@ impl Elaborator<'_> {
         let items = self.spread(item?, one.names.len(), one.value.span)?;
         for (name, item) in one.names.iter().zip(items) {
             if let (Item::Tensor(tensor), Some(annotation)) = (&item, &one.annotation) {
-                let rest = self.frame().rest.clone();
-                let declared = self.type_of(annotation, rest.as_deref())?;
-                let found = self.tape.ty(tensor.value).clone();
-                if !found.same_set(&declared) {
-                    let what = format!("`{}`", name.text);
-                    return Err(self.errors.stop(wrong::not_declared(
-                        one.value.span,
-                        annotation.span,
-                        &self.tape,
-                        &what,
-                        &found,
-                        &declared,
-                    )));
-                }
+                self.check_declared(tensor, annotation, &format!("`{}`", name.text), one.value.span)?;
             } else if let Some(annotation) = &one.annotation {
                 return Err(self.errors.stop(names::wrong_kind(annotation.span, item.what(), "a tensor", "leave the type out")));
             }

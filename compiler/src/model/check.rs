@@ -44,7 +44,9 @@ pub(crate) fn check(elaborator: &mut Elaborator, constants: &Constants, outline:
         }
     }
     found.into_iter().for_each(|one| elaborator.errors.push(one));
-    trained(elaborator);
+    if elaborator.training {
+        trained(elaborator);
+    }
     idle(elaborator, constants);
 }
 

@@ -35,6 +35,7 @@ impl Elaborator<'_> {
             let path = self.frame().path.join(&name.text);
             let stacked = self.frame().stacked.clone();
             let instance = Instance { layer, bound: bound.clone(), path, stacked };
+            self.frame_mut().called.insert(name.text.clone(), name.span);
             self.bind(name, Item::Instance(Box::new(instance)));
         }
         Ok(())
@@ -88,7 +89,9 @@ impl Elaborator<'_> {
         given.extend(self.arguments(definition, &free, args)?);
         self.open_layers.push(callee.layer);
         self.frames.push(callee.frame);
+        let before = self.errors.found();
         let results = self.inside(definition, given, callee.span);
+        self.errors.called_from(before, callee.span);
         self.pop();
         self.open_layers.pop();
         let mut results = results?;

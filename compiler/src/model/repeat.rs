@@ -5,6 +5,7 @@
 use super::elaborate::Elaborator;
 use super::error::{Fallible, Stop, layers};
 use super::item::{Item, Tensor};
+use super::scope::Frame;
 use meshwright_grammar::Span;
 use meshwright_grammar::tree::{Body, Expr, ExprKind, Name, StatementKind};
 
@@ -38,8 +39,11 @@ impl Elaborator<'_> {
                 self.bind(index, Item::Number(at as f64));
             }
             self.statements(body);
-            let carried = std::mem::take(&mut self.frame_mut().carried);
+            let Frame { carried, called, repeated, .. } = self.frame().clone();
             self.pop();
+            if at == 0 {
+                self.named_once(called.into_iter().chain(repeated).collect());
+            }
             self.hand_on(carried);
             if self.errors.count() > before {
                 break;
@@ -50,6 +54,19 @@ impl Elaborator<'_> {
             self.tape.cut(None, 0);
         }
         if self.errors.count() > before { Err(Stop) } else { Ok(()) }
+    }
+
+    /// Two `repeat`s of a body must not give weights the same paths.
+    fn named_once(&mut self, names: Vec<(String, Span)>) {
+        for (name, span) in names {
+            match self.frame_mut().repeated.insert(name.clone(), span) {
+                Some(before) if name.starts_with(|letter: char| letter.is_uppercase()) => {
+                    self.errors.push(layers::called_twice(&name, span, before))
+                }
+                Some(before) => self.errors.push(layers::declared_twice(&name, span, before)),
+                None => {}
+            }
+        }
     }
 
     /// Gives the carried names their new values, where they are bound.

@@ -61,8 +61,10 @@ pub(crate) struct Frame {
     pub path: Path,
     /// Dims that `each` adds to the weights declared here.
     pub stacked: Vec<Dim>,
-    /// Layers called here without an instance, and where.
+    /// Layers called here without an instance, weights and instances declared here, and where: what gives paths their names.
     pub called: BTreeMap<String, Span>,
+    /// The same of `repeat`s in this body.
+    pub repeated: BTreeMap<String, Span>,
     /// Names around it are visible: the body of a `repeat`.
     pub open: bool,
     /// What the iteration hands on: name, value, span.
@@ -93,6 +95,7 @@ impl Frame {
             path,
             stacked,
             called: BTreeMap::new(),
+            repeated: BTreeMap::new(),
             open: false,
             carried: Vec::new(),
             returned: None,

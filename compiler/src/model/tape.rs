@@ -53,6 +53,7 @@ pub(crate) struct Tape {
     here: Origin,
     known: BTreeMap<(Option<Span>, String), Origin>,
     primes: BTreeMap<Dim, Dim>,
+    constants: BTreeMap<Value, f64>,
 }
 
 impl Tape {
@@ -71,6 +72,7 @@ impl Tape {
             here,
             known: BTreeMap::new(),
             primes: BTreeMap::new(),
+            constants: BTreeMap::new(),
         }
     }
 
@@ -150,7 +152,15 @@ impl Tape {
 
     /// A real constant.
     pub fn real(&mut self, value: f64) -> Value {
-        self.push(Op::Const(value), Vec::new(), Type::real(Vec::new()))
+        let constant = self.push(Op::Const(value), Vec::new(), Type::real(Vec::new()));
+        self.constants.insert(constant, value);
+        constant
+    }
+
+    /// The whole number that a real constant is.
+    pub fn whole_constant(&self, value: Value) -> Option<i64> {
+        let number = *self.constants.get(&value)?;
+        (number == number.trunc() && number.abs() < 2e9).then_some(number as i64)
     }
 
     /// An integer constant.

@@ -60,6 +60,7 @@ impl Elaborator<'_> {
         let shape = self.weight_shape(declaration)?;
         for name in &declaration.names {
             let tensor = self.weight(&name.text, name.span, &shape)?;
+            self.frame_mut().called.insert(name.text.clone(), name.span);
             self.bind(name, Item::Tensor(tensor));
         }
         Ok(())

@@ -179,6 +179,12 @@ pub const CODES: &[CodeInfo] = &[
             inserting a layer never renames another's weights.",
     },
     CodeInfo {
+        code: "model::declared_twice",
+        title: "two weights with one path",
+        explanation: "A weight in a `repeat` is named by the body around it and the iteration. Two `repeat`s of one body need different names for what \
+            they declare.",
+    },
+    CodeInfo {
         code: "model::recursive",
         title: "a layer that calls itself",
         explanation: "Layers are inlined where they are called, so a layer cannot lead back to itself.",

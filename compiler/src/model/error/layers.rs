@@ -44,6 +44,14 @@ pub(crate) fn called_twice(name: &str, span: Span, before: Span) -> Diagnostic {
         .help(format!("declare instances, `weight first_{small}, second_{small}: {name}(…)`, and call those"))
 }
 
+/// A weight or instance of one name in two `repeat`s of a body.
+pub(crate) fn declared_twice(name: &str, span: Span, before: Span) -> Diagnostic {
+    Diagnostic::error("model::declared_twice", format!("two `repeat`s of one body declare `{name}`, so their weights would have one path"))
+        .label(span, "again here")
+        .label(before, "first here")
+        .help("rename one of the two")
+}
+
 /// A layer that calls itself.
 pub(crate) fn recursive(name: &str, span: Span) -> Diagnostic {
     Diagnostic::error("model::recursive", format!("`{name}` calls itself"))

@@ -10,8 +10,8 @@ pub(crate) mod operators;
 pub(crate) mod weights;
 
 pub use codes::CODES;
-use meshwright_grammar::Diagnostic;
 pub(crate) use meshwright_grammar::word::nearest;
+use meshwright_grammar::{Diagnostic, Span};
 
 /// All findings of the stage, in order.
 #[derive(Debug, Default)]
@@ -44,6 +44,20 @@ impl Errors {
     /// Number of errors; warnings do not count.
     pub fn count(&self) -> usize {
         self.found.iter().filter(|one| one.is_error()).count()
+    }
+
+    /// Number of findings, warnings too.
+    pub fn found(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Findings from number `from` on that stand in another file happened in a call at `span`.
+    pub fn called_from(&mut self, from: usize, span: Span) {
+        for one in &mut self.found[from..] {
+            if one.labels.iter().all(|(place, _)| place.file != span.file) {
+                one.labels.push((span, "in this call".to_string()));
+            }
+        }
     }
 
     /// Everything found.

@@ -69,7 +69,7 @@ impl Elaborator<'_> {
         if op == BinaryOp::Power {
             return self.power(l, r, left, right, span);
         }
-        let (a, b) = (self.operand(l, &r, left.span)?, self.operand(r, &Item::None, right.span)?);
+        let (a, b) = (self.operand(l, left.span)?, self.operand(r, right.span)?);
         self.here(span);
         let value = self.arithmetic(op, a.value, b.value, span, op_span)?;
         Ok(Item::Tensor(self.keep_arrow(value, &a, &b)))
@@ -85,7 +85,7 @@ impl Elaborator<'_> {
     }
 
     /// An operand as a tensor; a truth value becomes a comparison of constants.
-    fn operand(&mut self, item: Item, _other: &Item, span: Span) -> Fallible<Tensor> {
+    fn operand(&mut self, item: Item, span: Span) -> Fallible<Tensor> {
         let Item::Bool(value) = item else { return self.tensor_of(item, span) };
         self.here(span);
         let (zero, other) = (self.tape.integer(0), self.tape.integer(if value { 0 } else { 1 }));
@@ -140,9 +140,8 @@ impl Elaborator<'_> {
             return (a, b, Element::Bool);
         }
         let whole = |this: &Self, value: Value| match this.tape.ty(value).element {
-            Element::Real => this.whole_constant(value),
-            Element::Index(_) | Element::Integer => None,
-            Element::Bool => None,
+            Element::Real => this.tape.whole_constant(value),
+            Element::Index(_) | Element::Integer | Element::Bool => None,
         };
         if !real && (ea != Element::Real || eb != Element::Real) {
             let (wa, wb) = (whole(self, a), whole(self, b));
@@ -153,15 +152,6 @@ impl Elaborator<'_> {
             }
         }
         (self.tape.to_real(a), self.tape.to_real(b), Element::Real)
-    }
-
-    /// The whole number that a constant is.
-    fn whole_constant(&self, value: Value) -> Option<i64> {
-        let inst = self.tape.body.insts.iter().rev().take(4).find(|inst| inst.results.contains(&value))?;
-        match inst.op {
-            Op::Const(number) if number == number.trunc() && number.abs() < 2e9 => Some(number as i64),
-            _ => None,
-        }
     }
 
     /// Dims of an elementwise result.

@@ -1,5 +1,8 @@
 //! Tests of the stage: the specs of `tests/numbers`, single operations, and every error.
 
+mod errors;
+mod language;
+mod numbers;
 mod specs;
 
 use super::ir::Model;
