@@ -5,7 +5,6 @@
 use super::elaborate::Elaborator;
 use super::error::{Fallible, Stop, dims as wrong, layers, names};
 use super::item::{Item, Tensor};
-use super::scope::Frame;
 use super::tape::Report;
 use crate::op::{Element, Value};
 use meshwright_grammar::Span;
@@ -39,7 +38,7 @@ impl Elaborator<'_> {
 
     /// Checks a tensor against the type written for it; dims that `each` adds are not written.
     fn check_declared(&mut self, tensor: &Tensor, written: &Type, what: &str, span: Span) -> Fallible<()> {
-        let Frame { rest, stacked, .. } = self.frame().clone();
+        let (rest, stacked) = (self.frame().rest.clone(), self.frame().stacked.clone());
         let declared = self.type_of(written, rest.as_deref())?;
         let found = self.tape.ty(tensor.value).clone();
         let visible = |ty: &crate::op::Type| crate::op::Type {

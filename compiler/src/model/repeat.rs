@@ -5,9 +5,9 @@
 use super::elaborate::Elaborator;
 use super::error::{Fallible, Stop, layers};
 use super::item::{Item, Tensor};
-use super::scope::Frame;
 use meshwright_grammar::Span;
 use meshwright_grammar::tree::{Body, Expr, ExprKind, Name, StatementKind};
+use std::mem::take;
 
 impl Elaborator<'_> {
     /// `repeat Layers as i { … }`
@@ -39,7 +39,8 @@ impl Elaborator<'_> {
                 self.bind(index, Item::Number(at as f64));
             }
             self.statements(body);
-            let Frame { carried, called, repeated, .. } = self.frame().clone();
+            let frame = self.frame_mut();
+            let (carried, called, repeated) = (take(&mut frame.carried), take(&mut frame.called), take(&mut frame.repeated));
             self.pop();
             if at == 0 {
                 self.named_once(called.into_iter().chain(repeated).collect());

@@ -42,7 +42,10 @@ pub(crate) fn not_contained(span: Span, tape: &Tape, left: &Type, right: &Type) 
 pub(crate) fn missing(span: Span, tape: &Tape, what: &str, ty: &Type, lacking: &[Dim]) -> Diagnostic {
     Diagnostic::error("model::missing_dim", format!("{what} needs {}", tape.list(lacking, "`")))
         .label(span, format!("this is {}", tape.spell(ty)))
-        .help(format!("its dims are {}", if ty.dims.is_empty() { "none".to_string() } else { tape.list(&ty.dims, "`") }))
+        .help(match ty.dims.is_empty() {
+            true => format!("give it a tensor that has {}", tape.list(lacking, "`")),
+            false => format!("use one of {}, or give it a tensor that has {}", tape.list(&ty.dims, "`"), tape.list(lacking, "`")),
+        })
 }
 
 /// An argument with dims that it must not have.

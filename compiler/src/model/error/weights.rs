@@ -76,7 +76,9 @@ pub(crate) fn batch_coupled(span: Span, reduced: Option<Span>, tape: &Tape, batc
         Some(reduced) if reduced != span => error.label(reduced, "reduced here"),
         Some(_) | None => error,
     };
-    error.help(format!("reduce over another dim, or let `loss` take the mean over `{name}`"))
+    error.help(format!(
+        "reduce over a part that is not cut, `split(x, {name}: [Groups, Member])`, or let `loss` take the mean over `{name}`"
+    ))
 }
 
 /// An input without the batch dim.

@@ -188,3 +188,23 @@ fn an_override_of_nothing_is_told_with_the_nearest_name() {
     let (model, _) = set("dims.A").unwrap();
     assert_eq!(model.dims.values().find(|dim| dim.name == "A").unwrap().size, 3);
 }
+
+/// Source and rendered findings of cases, one after the other.
+fn rendered(cases: &[(String, &'static str)]) -> String {
+    let one = |(text, code): &(String, &'static str)| {
+        let found = codes(text);
+        let own: Vec<Diagnostic> = found.into_iter().filter(|one| one.code == format!("model::{code}")).collect();
+        format!("==== {code}\n{text}\n----\n{}", show(text, &own))
+    };
+    cases.iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn errors_read_well() {
+    let all = all();
+    let (statements, rest) = all.split_at(STATEMENTS.len());
+    let (layers, whole) = rest.split_at(LAYERS.len());
+    insta::assert_snapshot!("statements", rendered(statements));
+    insta::assert_snapshot!("layers", rendered(layers));
+    insta::assert_snapshot!("whole", rendered(whole));
+}

@@ -161,6 +161,34 @@ fn open_attention_is_attention() {
     }
 }
 
+/// Packed documents: a query sees its own document only; the keys of another sequence have a dim of their own.
+#[test]
+fn masks_compare_documents_and_keys_may_be_another_sequence() {
+    let spec = |how: &str| {
+        format!(
+            "dims {{ Batch = 1, S = 4, T = 4, D = 3, F = 2 }}\n\
+             model M(q: real[Batch, S, F], k: real[Batch, {how}, F], d: index(D)[Batch, S]) -> [Batch, S, F] {{\n"
+        )
+    };
+    let wave = |count: usize, speed: f64| (0..count).map(|at| (at as f64 * speed).sin()).collect::<Vec<_>>();
+    let inputs = [("q", wave(8, 0.7)), ("k", wave(8, 1.3)), ("d", vec![0.0, 0.0, 2.0, 2.0])];
+    let masked = format!(
+        "{}let out = attention(q, k, k, sequence: S, feature: F, mask: d == rename(d, S: Key))\nreturn out + 0 * cast(d, real)\n}}",
+        spec("S")
+    );
+    let found = result(&masked, &inputs);
+    let half = |from: usize| {
+        let text = "dims { Batch = 1, S = 2, F = 2 }\nmodel M(q: real[Batch, S, F], k: real[Batch, S, F]) -> [Batch, S, F] {\n\
+                    return attention(q, k, k, sequence: S, feature: F)\n}";
+        let part = |data: &[f64]| data[from * 4..from * 4 + 4].to_vec();
+        result(text, &[("q", part(&inputs[0].1)), ("k", part(&inputs[1].1))])
+    };
+    close(&found, &[half(0), half(1)].concat());
+    let rest = "let out = attention(q, k, k, sequence: S, feature: F, keys: T)\nreturn out + 0 * cast(d, real)\n}";
+    let own = "let out = attention(q, k, k, sequence: S, feature: F)\nreturn out + 0 * cast(d, real)\n}";
+    close(&result(&format!("{}{rest}", spec("T")), &inputs), &result(&format!("{}{own}", spec("S")), &inputs));
+}
+
 #[test]
 fn rotary_turns_pairs() {
     let text = "dims { Batch = 1, S = 3, F = 4 }\nmodel M(x: real[Batch, S, F]) -> [Batch, S, F] {\n\
