@@ -1,6 +1,7 @@
 //! Whole graphs against finite differences of the loss, whatever is kept, recomputed or cut into microbatches.
 
 mod models;
+mod reference;
 
 use super::interpret::Mode;
 use super::interpret::graph::{Outcome, Weights, evaluate, step};
