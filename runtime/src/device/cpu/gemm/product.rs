@@ -72,23 +72,24 @@ impl Product {
         });
     }
 
-    /// Enough panels to keep the threads equally busy. Columns are cut first: each call packs its own part of b then, rather than all of it.
+    /// Enough panels to keep the threads equally busy.
+    ///
+    /// Columns are cut first: each call packs its own part of b then, rather than all of it. Where a is stored transposed, as in weight
+    /// gradients, rows are cut first (measured on five such shapes of GPT training: 118 to 141 against 101 to 117 GFLOP/s).
     pub(super) fn cut(&self, threads: usize) -> Cut {
         let points = points(&self.outer);
-        let Size { m, n, .. } = self.size;
-        let across = |extent: usize, panels: usize| extent / panels >= 4 * GRAIN;
-        let wanted =
-            (1..=threads).find(|panels| (points * panels).is_multiple_of(threads) || points * panels >= 4 * threads).unwrap_or(threads);
-        if self.inner.is_empty() && self.size.m * self.size.n * self.size.k < 32 * 32 * 32 {
+        let Size { m, n, k } = self.size;
+        if m * n * k < 32 * 32 * 32 {
             return Cut { panels: 1, rows: false };
         }
-        if across(n, wanted) && n >= m / 8 {
-            Cut { panels: wanted, rows: false }
-        } else if across(m, wanted) {
-            Cut { panels: wanted, rows: true }
-        } else {
-            Cut { panels: (m.max(n) / GRAIN).clamp(1, wanted), rows: m > n }
-        }
+        let even = |panels: &usize| (points * panels).is_multiple_of(threads) || points * panels >= 4 * threads;
+        let wanted = (1..=threads).find(even).unwrap_or(threads);
+        let wide = |extent: usize| extent / wanted >= 4 * GRAIN;
+        let (row, column) = self.strides[0];
+        let transposed = row.abs() < column.abs();
+        let rows = if wide(m) && wide(n) { transposed || n < m / 8 } else { m > n };
+        let extent = if rows { m } else { n };
+        Cut { panels: wanted.min(extent / GRAIN).max(1), rows }
     }
 
     /// One panel of one point: a library call per point of the inner loops, the first of which may overwrite.
