@@ -42,7 +42,7 @@ pub use error::CODES;
 pub struct Mode {
     /// Whether dropout drops, and a loss is needed.
     pub training: bool,
-    /// Size of the batch dim instead of the spec's.
+    /// Size of the batch dim instead of the spec's; such a batch is not cut into microbatches.
     pub batch: Option<u64>,
 }
 
@@ -62,7 +62,10 @@ pub fn elaborate(files: &[File], overrides: &[(String, Expr)], mode: Mode) -> Re
     overrides.extend(mode.batch.and_then(|size| batch_size(model, size)));
     let mut constants = Constants::evaluate(&merged, &overrides, &mut errors);
     let mut reader = blocks::Reader { blocks: &merged.blocks, overrides: &overrides, constants: &mut constants, errors: &mut errors };
-    let (settings, tunes) = (blocks::settings(&mut reader), blocks::tunes(&mut reader));
+    let (mut settings, tunes) = (blocks::settings(&mut reader), blocks::tunes(&mut reader));
+    if mode.batch.is_some() {
+        settings.train.microbatches = 1;
+    }
     let mut elaborator = Elaborator::new(&merged, &constants, mode.training, errors);
     let outline = elaborator.model(model);
     if mode.training && elaborator.errors.count() == 0 && elaborator.tape.reports.iter().all(|report| report.metric.is_some()) {
