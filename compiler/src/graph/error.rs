@@ -47,12 +47,6 @@ pub const CODES: &[CodeInfo] = &[
             the weight on the way to a loss, remove it, or freeze it: `tune { weight -> frozen }`.",
     },
     CodeInfo {
-        code: "graph::remat_iterations",
-        title: "remat rules cannot name single iterations yet",
-        explanation: "Equal iterations of a `repeat` share one program, and a remat rule applies to all of them. Ranges of iterations in a \
-            remat rule are not supported yet.",
-    },
-    CodeInfo {
         code: "graph::remat_unmatched",
         title: "a remat rule matches no layer",
         explanation: "A pattern matches at the end of a layer's path: `Feed` matches `Gpt.Block.Feed`; `*` stands for one part and `**` for any \
@@ -114,14 +108,6 @@ pub fn untrained(path: &str, span: Option<Span>) -> Diagnostic {
         .help(format!("use it on the way to a loss, or write `tune {{ {path} -> frozen }}`"))
 }
 
-/// A remat pattern with iteration numbers.
-pub fn remat_iterations(pattern: &Pattern, part: &str) -> Diagnostic {
-    let message = format!("a remat rule for single iterations is not supported yet: `{part}`");
-    let name = part.split('[').next().unwrap_or(part);
-    place(Diagnostic::error("graph::remat_iterations", message), pattern.span, "iterations share one program")
-        .help(format!("write `{name}`: the rule then applies to all iterations"))
-}
-
 /// A remat pattern that names no layer.
 pub fn remat_unmatched(pattern: &Pattern, layers: &[String]) -> Diagnostic {
     let message = format!("no layer matches `{}`", pattern.parts.join("."));
@@ -134,7 +120,7 @@ mod tests {
     use super::*;
 
     fn pattern() -> Pattern {
-        Pattern { parts: vec!["Block[0..8]".to_string()], span: None }
+        Pattern { parts: vec!["Blok".to_string()], span: None }
     }
 
     #[test]
@@ -146,7 +132,6 @@ mod tests {
             mask_gradient(None),
             no_loss("Gpt", 0),
             untrained("Gpt.extra", None),
-            remat_iterations(&pattern(), "Block[0..8]"),
             remat_unmatched(&pattern(), &["Gpt.Block".to_string()]),
         ];
         let made: Vec<&str> = all.iter().map(|error| error.code).collect();

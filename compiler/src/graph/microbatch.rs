@@ -83,11 +83,11 @@ fn refusal<'a>(inst: &'a Inst, body: &Body, batch: Dim, parts: &BTreeSet<Dim>) -
         Op::Reduce(Reduce::Max | Reduce::Min | Reduce::Argmax, over) => {
             over.iter().find_map(is_part).map(|dim| ("a maximum or minimum", dim))
         }
-        Op::Index(Index::Position(dim)) => is_part(dim).filter(|dim| *dim != batch).map(|dim| ("a position", dim)),
+        Op::Index(Index::Position(dim)) => is_part(dim).filter(|dim| *dim != batch).map(|dim| ("counting positions", dim)),
         Op::Index(Index::Gather { over: dim } | Index::Scatter { into: dim }) => is_part(dim).map(|dim| ("a lookup", dim)),
         Op::Index(Index::Cumsum(dim) | Index::CumsumReverse(dim)) => is_part(dim).map(|dim| ("a running sum", dim)),
         Op::Shape(shape) => return along(shape, parts).map(|(what, dim)| (what, dim, inst)),
-        Op::Random(_) => inner(&body.ty(inst.results[0]).dims).map(|dim| ("a random number", dim)),
+        Op::Random(_) => inner(&body.ty(inst.results[0]).dims).map(|dim| ("counting random numbers", dim)),
         Op::Attention(attention) | Op::AttentionGrad(attention) => {
             [attention.query, attention.key, attention.feature].iter().find_map(is_part).map(|dim| ("attention", dim))
         }

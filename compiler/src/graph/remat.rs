@@ -37,14 +37,11 @@ impl Policy<'_> {
         let layers: BTreeSet<&str> = self.origins.values().map(|origin| origin.path.as_str()).collect();
         let mut errors = Vec::new();
         for (pattern, _) in self.rules {
-            let single = pattern.parts.iter().find(|part| part.contains('['));
             let found = |layer: &&str| {
                 let path: Vec<&str> = layer.split('.').collect();
                 (1..=path.len()).any(|end| ends_with(&path[..end], &pattern.parts))
             };
-            if let Some(part) = single {
-                errors.push(error::remat_iterations(pattern, part));
-            } else if !layers.iter().any(found) {
+            if !layers.iter().any(found) {
                 errors.push(error::remat_unmatched(pattern, &layers.iter().map(|layer| layer.to_string()).collect::<Vec<_>>()));
             }
         }

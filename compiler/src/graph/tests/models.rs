@@ -46,6 +46,7 @@ impl Builder {
     pub fn weight(&mut self, path: &str, count: u64, dims: &[Dim]) -> Weight {
         self.model.weights.push(WeightData {
             path: path.to_string(),
+            layers: path.to_string(),
             count,
             inputs: Vec::new(),
             outputs: dims.to_vec(),
