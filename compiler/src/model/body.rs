@@ -187,7 +187,7 @@ impl Elaborator<'_> {
         }
         let tensor = self.tensor(value)?;
         self.here(value.span);
-        let real = self.tape.to_real(tensor.value);
+        let real = self.tape.as_real(tensor.value);
         self.report(Some(name.text.clone()), real, None, name.span);
         Ok(())
     }

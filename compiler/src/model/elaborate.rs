@@ -43,12 +43,15 @@ pub(crate) struct Elaborator<'a> {
     /// Number of such repeats so far.
     pub repeats: usize,
     /// For each random site its users: the repeats (0: none), and how often each iteration draws.
-    pub sites: BTreeMap<String, (Vec<usize>, BTreeMap<(usize, u64), usize>)>,
+    pub sites: BTreeMap<String, SiteUsers>,
     /// Names bound by `let`, and whether any instantiation reads them.
     pub bound: BTreeMap<Span, (String, bool)>,
     /// Dims and numbers of the spec that something names.
     pub used: BTreeSet<String>,
 }
+
+/// The repeats that draw from a site, and how often each iteration of them does.
+pub(crate) type SiteUsers = (Vec<usize>, BTreeMap<(usize, u64), usize>);
 
 /// What the tape computes, beside its reports.
 pub(crate) struct Outline {

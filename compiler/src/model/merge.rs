@@ -69,9 +69,10 @@ fn module(used: &Use, errors: &mut Errors) -> Option<usize> {
 impl Merged {
     fn file(&mut self, file: &File, root: bool, errors: &mut Errors) {
         let mut seen = BTreeMap::new();
-        let mut fresh = |name: &meshwright_grammar::tree::Name, errors: &mut Errors| match seen.insert(name.text.clone(), name.span) {
-            Some(before) => errors.push(names::defined_twice(name, before)),
-            None => {}
+        let mut fresh = |name: &meshwright_grammar::tree::Name, errors: &mut Errors| {
+            if let Some(before) = seen.insert(name.text.clone(), name.span) {
+                errors.push(names::defined_twice(name, before));
+            }
         };
         for item in &file.items {
             match &item.kind {

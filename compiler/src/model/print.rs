@@ -86,9 +86,18 @@ fn call(call: &Call, model: &Model) -> String {
     let results: Vec<String> = call.results.iter().map(ToString::to_string).collect();
     let args: Vec<String> = call.args.iter().map(ToString::to_string).collect();
     let weights: Vec<String> = call.weights.iter().map(|(weight, copy)| weight_name(&model.weights[*weight], *copy)).collect();
+    let weights = shared_path(&weights).map_or_else(|| weights.join(", "), |path| format!("{path}.** × {}", weights.len()));
     let iteration = if call.iteration == 0 { String::new() } else { format!("   // iteration {}", call.iteration) };
     let left = if results.is_empty() { String::new() } else { format!("{} = ", results.join(", ")) };
-    format!("{left}{}({}; {}){iteration}", model.functions[call.function].name, args.join(", "), weights.join(", "))
+    format!("{left}{}({}; {}){iteration}", model.functions[call.function].name, args.join(", "), weights)
+}
+
+/// The layer that more than two weights all stand below, if it is not the model itself.
+fn shared_path(weights: &[String]) -> Option<String> {
+    let first: Vec<&str> = weights.first().filter(|_| weights.len() > 2)?.split('.').collect();
+    let shared = |part: usize| weights.iter().all(|weight| weight.split('.').nth(part) == Some(first[part]));
+    let count = (0..first.len() - 1).take_while(|part| shared(*part)).count();
+    (count > 1).then(|| first[..count].join("."))
 }
 
 /// A weight's path with its copy's number.

@@ -186,7 +186,7 @@ impl Tape {
     }
 
     /// Reals of integers or truth values; reals as they are.
-    pub fn to_real(&mut self, value: Value) -> Value {
+    pub fn as_real(&mut self, value: Value) -> Value {
         match self.ty(value).element {
             Element::Real => value,
             Element::Bool | Element::Index(_) | Element::Integer => self.map(Map::Real, &[value], Element::Real),

@@ -107,7 +107,7 @@ impl<'e> Args<'e> {
     /// Reports what nobody took.
     pub fn finish(&mut self, this: &mut Elaborator) -> Fallible<()> {
         if let Some((name, _)) = self.named.first() {
-            let twice = self.asked.iter().any(|asked| *asked == name.text);
+            let twice = self.asked.contains(&name.text);
             return Err(this.errors.stop(match twice {
                 true => layers::argument_twice(self.callee, &name.text, name.span),
                 false => layers::unknown_argument(self.callee, name, &self.asked),

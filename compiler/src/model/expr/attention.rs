@@ -183,7 +183,7 @@ impl Elaborator<'_> {
             return Err(self.errors.stop(wrong::element(expr.span, &self.tape, "this", needed, &ty)));
         }
         self.here(expr.span);
-        Ok(if needed == "real" { self.tape.to_real(value) } else { value })
+        Ok(if needed == "real" { self.tape.as_real(value) } else { value })
     }
 
     /// `causal` and `window` as masks over both positions.

@@ -41,6 +41,7 @@ pub(crate) enum Builtin {
     Slice,
     Take,
     Shift,
+    Window,
     Expand,
     Position,
     Dropout,
@@ -107,7 +108,7 @@ impl Builtin {
         ("dispatch", Builtin::Missing, "dispatch(x, choice, over: Seq, to: Expert, slots: Slot)"),
         ("combine", Builtin::Missing, "combine(x, spot, share)"),
         ("recur", Builtin::Missing, "recur(decay, input, over: Seq)"),
-        ("window", Builtin::Missing, "window(x, D, …)"),
+        ("window", Builtin::Window, "window(x, D, into: Tap)"),
     ];
 
     /// The primitive of that name.
@@ -151,6 +152,7 @@ impl Elaborator<'_> {
             Builtin::Slice => self.slice(args)?,
             Builtin::Take => self.take(args)?,
             Builtin::Shift => self.shift(args)?,
+            Builtin::Window => self.window(args)?,
             Builtin::Expand => self.expand(args)?,
             Builtin::Position => self.position(args)?,
             Builtin::Dropout => self.dropout(args)?,

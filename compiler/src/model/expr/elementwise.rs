@@ -151,7 +151,7 @@ impl Elaborator<'_> {
                 return (a, b, Element::Integer);
             }
         }
-        (self.tape.to_real(a), self.tape.to_real(b), Element::Real)
+        (self.tape.as_real(a), self.tape.as_real(b), Element::Real)
     }
 
     /// Dims of an elementwise result.
@@ -208,7 +208,7 @@ impl Elaborator<'_> {
             return Err(self.errors.stop(wrong::element(span, &self.tape, "this operand", "real", &ty)));
         }
         self.here(span);
-        Ok(self.tape.to_real(value))
+        Ok(self.tape.as_real(value))
     }
 
     /// The next argument as a real tensor.
@@ -243,7 +243,7 @@ impl Elaborator<'_> {
                 )));
             }
             (false, Element::Real | Element::Index(_) | Element::Integer) => {
-                let real = self.tape.to_real(arg);
+                let real = self.tape.as_real(arg);
                 self.tape.real_map(map, &[real])
             }
         };
@@ -302,12 +302,12 @@ impl Elaborator<'_> {
     pub fn extreme(&mut self, reduce: Reduce, map: Map, args: &mut Args) -> Fallible<Item> {
         let first = args.next(self, "x")?;
         let item = self.eval(first)?;
-        if let Item::Tensor(tensor) = &item {
-            if args.over_dims(self) {
-                let dims = self.reduced(args, tensor.value)?;
-                self.here(args.span);
-                return Ok(Item::Tensor(Tensor::plain(self.tape.reduce(reduce, tensor.value, &dims))));
-            }
+        if let Item::Tensor(tensor) = &item
+            && args.over_dims(self)
+        {
+            let dims = self.reduced(args, tensor.value)?;
+            self.here(args.span);
+            return Ok(Item::Tensor(Tensor::plain(self.tape.reduce(reduce, tensor.value, &dims))));
         }
         let second = args.next(self, "b")?;
         args.finish(self)?;

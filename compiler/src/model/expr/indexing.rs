@@ -75,7 +75,7 @@ impl Elaborator<'_> {
         }
         self.here(args.span);
         let hit = self.equals_position(index, dim);
-        Ok(self.tape.to_real(hit))
+        Ok(self.tape.as_real(hit))
     }
 
     /// `[.., dim]`: whether the index is this position.

@@ -190,10 +190,10 @@ impl Elaborator<'_> {
 
     /// An expression as a dim.
     pub fn dim(&mut self, expr: &Expr) -> Fallible<Dim> {
-        if let ExprKind::Path(path) = &expr.kind {
-            if let Some(name) = path.single() {
-                return self.dim_named(name);
-            }
+        if let ExprKind::Path(path) = &expr.kind
+            && let Some(name) = path.single()
+        {
+            return self.dim_named(name);
         }
         let item = self.eval(expr)?;
         Err(self.errors.stop(names::wrong_kind(expr.span, item.what(), "a dim", "name a dim of `dims { … }`")))

@@ -84,6 +84,6 @@ impl Elaborator<'_> {
             return Err(self.errors.stop(names::wrong_kind(target.span, "another type", "`real`", "write `cast(x, real)`")));
         }
         self.here(args.span);
-        Ok(self.tape.to_real(value))
+        Ok(self.tape.as_real(value))
     }
 }

@@ -46,10 +46,10 @@ impl Elaborator<'_> {
     /// `sum(x, D)`, `mean(x, D)`
     pub fn sum(&mut self, args: &mut Args, mean: bool) -> Fallible<Value> {
         let value = args.tensor(self, "x")?;
-        let counted = if self.tape.ty(value).element == Element::Bool { self.tape.to_real(value) } else { value };
+        let counted = if self.tape.ty(value).element == Element::Bool { self.tape.as_real(value) } else { value };
         let dims = self.reduced(args, counted)?;
         self.here(args.span);
-        let value = if mean { self.tape.to_real(counted) } else { counted };
+        let value = if mean { self.tape.as_real(counted) } else { counted };
         let element = match self.tape.ty(value).element {
             Element::Real | Element::Bool => Element::Real,
             Element::Index(_) | Element::Integer => Element::Integer,

@@ -33,10 +33,10 @@ impl Elaborator<'_> {
         }
         self.here(args.span);
         let position = match position {
-            Some(position) => self.tape.to_real(position),
+            Some(position) => self.tape.as_real(position),
             None => {
                 let position = self.tape.position(sequence);
-                self.tape.to_real(position)
+                self.tape.as_real(position)
             }
         };
         Ok(self.turn(x, position, feature, base))
@@ -48,7 +48,7 @@ impl Elaborator<'_> {
         let place = self.tape.position(feature);
         let middle = self.tape.integer(half as i64);
         let pair = self.tape.map(Map::Rem, &[place, middle], Element::Integer);
-        let pair = self.tape.to_real(pair);
+        let pair = self.tape.as_real(pair);
         let exponent = self.tape.with(Map::Mul, pair, -2.0 * base.ln() / size as f64);
         let speed = self.tape.real_map(Map::Exp, &[exponent]);
         let dims = self.tape.arrange(self.tape.ty(position).dims.iter().copied().chain([feature]));

@@ -5,7 +5,7 @@
 use super::arguments::Args;
 use crate::model::elaborate::Elaborator;
 use crate::model::error::{Fallible, dims as wrong, layers, operators};
-use crate::op::{Dim, Op, Shape, Type, Value};
+use crate::op::{Dim, Element, Map, Op, Shape, Type, Value};
 
 impl Elaborator<'_> {
     /// Reports a dim that the value lacks.
@@ -210,6 +210,38 @@ impl Elaborator<'_> {
         self.here(args.span);
         let dims = self.tape.ty(value).dims.clone();
         Ok(self.tape.shape(Shape::Shift { dim, by: by as i64 }, value, dims))
+    }
+
+    /// `window(x, Seq, into: Tap, before: 2)`: element t of Tap is the argument's i - before + t, 0 outside; `before` is the size of Tap less
+    /// one, so that nothing later is seen.
+    pub fn window(&mut self, args: &mut Args) -> Fallible<Value> {
+        let value = self.real_argument(args, "x")?;
+        let into = args.needed(self, "into")?;
+        let into = self.dim(into)?;
+        let before_expr = args.named("before");
+        let taps = self.tape.size(into) as i64;
+        let before = self.optional_number(before_expr)?.unwrap_or((taps - 1) as f64);
+        let dim = args.dim_of(self, value)?;
+        args.finish(self)?;
+        self.refuse_batch(args, &[dim])?;
+        let ty = self.tape.ty(value).clone();
+        self.lacks_yet(args, &ty, into)?;
+        if before != before.trunc() || before.abs() > 1e9 {
+            return Err(self.errors.stop(operators::range(args.span, "the distance", "a whole number", before)));
+        }
+        self.here(args.span);
+        let dims = self.tape.arrange(ty.dims.iter().copied().chain([into]));
+        let place = self.tape.position(into);
+        let mut taken = None;
+        for tap in 0..taps {
+            let by = before as i64 - tap;
+            let moved = if by == 0 { value } else { self.tape.shape(Shape::Shift { dim, by }, value, ty.dims.clone()) };
+            let tap = self.tape.integer(tap);
+            let here = self.tape.map(Map::Eq, &[place, tap], Element::Bool);
+            let args = vec![here, moved, taken.unwrap_or(moved)];
+            taken = Some(self.tape.push(Op::Map(Map::Where), args, Type::real(dims.clone())));
+        }
+        Ok(taken.unwrap_or(value))
     }
 
     /// `expand(x, D)`

@@ -114,6 +114,8 @@ fn indices_and_shapes() {
     close(&value("take(x, A, at: -1)", "[Batch]"), &[3.0]);
     close(&value("slice(x, A, from: 1, into: C)", "[Batch, C]"), &[-2.0, 0.5]);
     close(&value("shift(x, A, by: 1)", "[Batch, A]"), &[0.0, 1.0, -2.0, 0.5]);
+    close(&value("window(x, A, into: C)", "[Batch, A, C]"), &[0.0, 1.0, 1.0, -2.0, -2.0, 0.5, 0.5, 3.0]);
+    close(&value("window(x, A, into: C, before: 0)", "[Batch, A, C]"), &[1.0, -2.0, -2.0, 0.5, 0.5, 3.0, 3.0, 0.0]);
     close(&value("concat(k, rename(k, C: D), from: [C, D], into: A)", "[Batch, A]"), &[2.0, -1.0, 2.0, -1.0]);
     close(&value("expand(k, D)", "[Batch, C, D]"), &[2.0, 2.0, -1.0, -1.0]);
 }
