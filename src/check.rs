@@ -1,0 +1,29 @@
+//! `meshwright check SPEC`: diagnostics only.
+
+use crate::outcome::{Outcome, as_json, print_json};
+use crate::spec::SpecArguments;
+use serde_json::json;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    spec: SpecArguments,
+}
+
+/// Compiles and says that all is well, or what is not.
+pub fn run(arguments: &Arguments, json: bool) -> Outcome {
+    let loaded = arguments.spec.compile(json)?;
+    let plan = &loaded.compiled.plan;
+    let parameters: u64 = plan.weights.iter().map(|weight| weight.elements() * weight.count).sum();
+    if json {
+        let diagnostics = as_json(&loaded.compiled.warnings, &loaded.sources);
+        print_json(&json!({ "diagnostics": diagnostics, "model": plan.name, "parameters": parameters, "arena_bytes": plan.arena.bytes }));
+    } else {
+        let mib = plan.arena.bytes as f64 / f64::from(1 << 20);
+        println!("{} is well: {parameters} parameters, {mib:.1} MiB to train it", plan.name);
+    }
+    if arguments.spec.timings {
+        loaded.timing.print();
+    }
+    Ok(())
+}

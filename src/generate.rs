@@ -1,0 +1,128 @@
+//! `meshwright generate RUN --prompt TEXT`: samples from a trained run.
+//!
+//! The run's own plan is read back and its entry `predict` runs on the last window of the text, padded on the right: with causal attention
+//! what stands behind a position does not change it.
+
+use crate::outcome::{Failure, Outcome, print_json, print_text};
+use meshwright_plan::{Element, Plan};
+use meshwright_runtime::data::{Tokenizer, TokenizerChoice};
+use meshwright_runtime::execute::Rank;
+use meshwright_runtime::execute::train::restore;
+use meshwright_runtime::pool::Pool;
+use meshwright_runtime::report::{RunFolder, Sampler};
+use serde_json::json;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The run's folder.
+    run: PathBuf,
+    /// What the text begins with.
+    #[arg(long, default_value = "\n")]
+    prompt: String,
+    /// How many tokens to add.
+    #[arg(long, default_value_t = 400)]
+    tokens: u64,
+    /// 0 always takes the most likely token; 1 samples as the model says.
+    #[arg(long, default_value_t = 0.8)]
+    temperature: f32,
+    /// Sample among so many of the most likely tokens.
+    #[arg(long)]
+    top_k: Option<usize>,
+    /// Seed of the sampling.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Threads; by default one per core.
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+/// A run that can be asked for the next token.
+struct Writer {
+    rank: Rank,
+    /// Number of the input that takes tokens.
+    tokens: usize,
+    window: usize,
+    vocabulary: usize,
+}
+
+/// Samples and prints as it goes.
+pub fn run(arguments: &Arguments, json: bool) -> Outcome {
+    let folder = RunFolder::open(&arguments.run)?;
+    let choice = match folder.tokenizer() {
+        Some(_) => TokenizerChoice::Hf("tokenizer.json".into()),
+        None => TokenizerChoice::Bytes,
+    };
+    let tokenizer = Tokenizer::open(folder.path(), &choice)?;
+    let mut writer = Writer::open(&folder, arguments.threads)?;
+    let mut sampler = Sampler::new(arguments.temperature, arguments.top_k, arguments.seed)?;
+    let mut ids = tokenizer.encode(&arguments.prompt);
+    if ids.is_empty() {
+        return Err(Failure::Usage("the prompt is empty; give at least one character".into()));
+    }
+    let mut decoder = meshwright_runtime::data::Decoder::default();
+    let mut text = arguments.prompt.clone();
+    if !json {
+        print_text(&text);
+    }
+    for place in 0..arguments.tokens {
+        let known = writer.vocabulary.min(tokenizer.entries() as usize);
+        let next = sampler.draw(place, &writer.logits(&ids)?[..known])?;
+        ids.push(next);
+        let piece = decoder.push(&tokenizer, next);
+        if !json {
+            print_text(&piece);
+        }
+        text.push_str(&piece);
+    }
+    if json {
+        print_json(&json!({ "text": text, "tokens": ids.len() }));
+    } else {
+        print_text("\n");
+    }
+    Ok(())
+}
+
+impl Writer {
+    fn open(folder: &RunFolder, threads: Option<usize>) -> Result<Writer, Failure> {
+        let text = std::fs::read_to_string(folder.plan()).map_err(|why| Failure::Run(format!("cannot read {}: {why}", folder.plan().display())))?;
+        let plan = meshwright_plan::parse::parse(&text).map_err(|why| Failure::Run(format!("{}: {why}", folder.plan().display())))?;
+        meshwright_plan::verify::verify(&plan).map_err(|why| Failure::Run(format!("{}: {}", folder.plan().display(), first(&why))))?;
+        let (tokens, window, vocabulary) = shape(&plan)?;
+        let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+        let mut rank = Rank::new(plan, Pool::new(threads.max(1), false), 0)?;
+        restore(&mut rank, &folder.weights())?;
+        Ok(Writer { rank, tokens, window, vocabulary })
+    }
+
+    /// The logits of the token after `ids`.
+    fn logits(&mut self, ids: &[u32]) -> Result<&[f32], Failure> {
+        let start = ids.len().saturating_sub(self.window);
+        let seen = &ids[start..];
+        let input = self.rank.input_i32(self.tokens);
+        for (at, place) in input[..self.window].iter_mut().enumerate() {
+            *place = seen.get(at).map_or(0, |id| *id as i32);
+        }
+        self.rank.run("predict", 1);
+        let last = seen.len() - 1;
+        let all = self.rank.output("result").ok_or_else(|| Failure::Run("the plan's result is missing".into()))?;
+        all.get(last * self.vocabulary..(last + 1) * self.vocabulary).ok_or_else(|| Failure::Run("the plan's result is too short".into()))
+    }
+}
+
+fn first<T: std::fmt::Display>(errors: &[T]) -> String {
+    errors.first().map(ToString::to_string).unwrap_or_default()
+}
+
+/// The input of tokens, the window's length and the vocabulary, if the plan is of a language model.
+fn shape(plan: &Plan) -> Result<(usize, usize, usize), Failure> {
+    let unfit = || Failure::Usage("generate needs a model from tokens [Batch, Seq] to logits [Batch, Seq, Vocab]".into());
+    let takes_tokens = |input: &meshwright_plan::Input| input.name == "tokens" && input.element == Element::I32 && input.dims.len() == 2;
+    let tokens = plan.inputs.iter().position(takes_tokens).ok_or_else(unfit)?;
+    let window = plan.inputs[tokens].dims[1].size;
+    let output = plan.outputs.first().ok_or_else(unfit)?;
+    match output.dims.as_slice() {
+        [_, seq, vocabulary] if seq.size == window => Ok((tokens, window as usize, vocabulary.size as usize)),
+        _ => Err(unfit()),
+    }
+}

@@ -1,0 +1,100 @@
+//! `meshwright plan SPEC`: the lowered plan, or what it was lowered from.
+
+use crate::outcome::{Failure, Outcome, print_json, print_text};
+use crate::spec::{Loaded, SpecArguments};
+use meshwright_plan::print;
+use serde_json::json;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    spec: SpecArguments,
+    /// Which stage to show.
+    #[arg(long, value_enum, default_value = "plan")]
+    show: Stage,
+}
+
+/// What can be shown.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Stage {
+    /// The typed model.
+    Model,
+    /// The training graph: forward and backward programs.
+    Graph,
+    /// Local programs with collectives (needs a mesh).
+    Shard,
+    /// What runs when.
+    Schedule,
+    /// Where everything stands.
+    Memory,
+    /// The kernels.
+    Kernels,
+    /// All of the plan.
+    Plan,
+    /// Memory by kind, kernels, work.
+    Summary,
+}
+
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Stage::Model => "model",
+            Stage::Graph => "graph",
+            Stage::Shard => "shard",
+            Stage::Schedule => "schedule",
+            Stage::Memory => "memory",
+            Stage::Kernels => "kernels",
+            Stage::Plan => "plan",
+            Stage::Summary => "summary",
+        }
+    }
+}
+
+/// Compiles and prints.
+pub fn run(arguments: &Arguments, json: bool) -> Outcome {
+    let mut loaded = arguments.spec.compile(json)?;
+    loaded.timing.begin("print");
+    let text = show(&loaded, arguments.show)?;
+    loaded.timing.end();
+    if json {
+        let plan = &loaded.compiled.plan;
+        print_json(&json!({ "model": plan.name, "hash": print::content_hash(plan), "stage": arguments.show.name(), "text": text }));
+    } else {
+        print_text(&text);
+    }
+    if arguments.spec.timings {
+        loaded.timing.print();
+    }
+    Ok(())
+}
+
+fn show(loaded: &Loaded, stage: Stage) -> Result<String, Failure> {
+    let compiled = &loaded.compiled;
+    let plan = &compiled.plan;
+    Ok(match stage {
+        Stage::Model => meshwright_compiler::model::print::print(&compiled.model),
+        Stage::Graph => meshwright_compiler::graph::print::graph(&compiled.graph),
+        Stage::Shard => return Err(Failure::Usage("there is nothing sharded on one device: '--show shard' is not supported yet".into())),
+        Stage::Schedule => sections(&print::print(plan), &["entry"]),
+        Stage::Memory => sections(&print::print(plan), &["arena", "region"]),
+        Stage::Kernels => sections(&print::print(plan), &["kernel"]),
+        Stage::Plan => print::print(plan),
+        Stage::Summary => meshwright_plan::summary::summary(plan).to_string(),
+    })
+}
+
+/// The parts of a plan's text that begin with one of these words: what is indented belongs to the line before it.
+fn sections(text: &str, words: &[&str]) -> String {
+    let mut wanted = false;
+    let mut chosen = String::new();
+    for line in text.lines() {
+        if !line.starts_with(' ') {
+            wanted = words.iter().any(|word| line.split_whitespace().next() == Some(word));
+        }
+        if wanted {
+            chosen.push_str(line);
+            chosen.push('\n');
+        }
+    }
+    chosen
+}

@@ -1,0 +1,108 @@
+//! Specs from disk: reading, compiling, and placing the data's errors at the spec's lines.
+
+use crate::outcome::{Failure, show};
+use crate::timing::Timing;
+use meshwright_compiler::Compiled;
+use meshwright_grammar::tree::Expr;
+use meshwright_grammar::{Diagnostic, Sources, Span};
+use meshwright_runtime::error::Error;
+use std::path::{Path, PathBuf};
+
+/// What every command that takes a spec accepts.
+#[derive(clap::Args, Clone)]
+pub struct SpecArguments {
+    /// The spec's file.
+    pub spec: PathBuf,
+    /// Overrides a value: `--set train.steps=100`, `--set dims.Layers=2`, `--set init=0.01`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print the time of each stage on standard error.
+    #[arg(long)]
+    pub timings: bool,
+}
+
+/// A compiled spec with its sources.
+pub struct Loaded {
+    /// All files.
+    pub sources: Sources,
+    /// What the compiler made of them.
+    pub compiled: Compiled,
+    /// The folder that the data's paths are relative to.
+    pub folder: PathBuf,
+    /// The time of stages so far.
+    pub timing: Timing,
+}
+
+impl SpecArguments {
+    /// The spec's name: its file's, without the ending.
+    pub fn name(&self) -> String {
+        self.spec.file_stem().map_or_else(|| "spec".to_string(), |stem| stem.to_string_lossy().into_owned())
+    }
+
+    /// Reads and compiles; warnings are shown unless they go into JSON.
+    pub fn compile(&self, json: bool) -> Result<Loaded, Failure> {
+        let mut timing = Timing::new();
+        timing.begin("parse");
+        let root = self.spec.to_string_lossy().into_owned();
+        let (mut sources, tree) = meshwright_grammar::load(&root, &mut read);
+        let overrides = self.overrides(&mut sources)?;
+        let tree = match tree {
+            Ok(tree) => tree,
+            Err(diagnostics) => return Err(Failure::Spec(diagnostics, sources)),
+        };
+        let result = meshwright_compiler::compile(&tree, &overrides, &mut |stage| timing.begin(stage));
+        timing.end();
+        match result {
+            Ok(compiled) => {
+                if !json {
+                    show(&compiled.warnings, &sources);
+                }
+                let folder = self.spec.parent().map(Path::to_path_buf).unwrap_or_default();
+                Ok(Loaded { sources, compiled, folder, timing })
+            }
+            Err(diagnostics) => Err(Failure::Spec(diagnostics, sources)),
+        }
+    }
+
+    /// The `--set` pairs, their values as expressions of the language.
+    fn overrides(&self, sources: &mut Sources) -> Result<Vec<(String, Expr)>, Failure> {
+        let mut overrides = Vec::new();
+        for set in &self.set {
+            let Some((key, value)) = set.split_once('=').filter(|(key, _)| !key.trim().is_empty()) else {
+                return Err(Failure::Usage(format!("--set takes KEY=VALUE, as in --set train.steps=100; got '{set}'")));
+            };
+            overrides.push((key.trim().to_string(), expression(set, value, sources)?));
+        }
+        Ok(overrides)
+    }
+}
+
+/// Reads a value in the language's words.
+fn expression(set: &str, value: &str, sources: &mut Sources) -> Result<Expr, Failure> {
+    let file = sources.add(format!("--set {set}"), value);
+    meshwright_grammar::parse_value(file, value).map_err(|diagnostics| Failure::Spec(diagnostics, std::mem::take(sources)))
+}
+
+fn read(name: &str) -> Result<String, String> {
+    std::fs::read_to_string(name).map_err(|why| why.to_string())
+}
+
+impl Loaded {
+    /// An error of the data, at the entry of the spec that it is about.
+    pub fn place(self, error: &Error) -> Failure {
+        let spans = &self.compiled.model.settings.data.spans;
+        let Some(span) = error.setting().and_then(|setting| nearest(spans, setting)) else {
+            return Failure::Data(error.code().to_string(), error.to_string(), Some(error.help().to_string()));
+        };
+        let diagnostic = Diagnostic::error(error.code(), error.to_string()).label(span, "asked for here").help(error.help().to_string());
+        Failure::Spec(vec![diagnostic], self.sources)
+    }
+}
+
+/// The span of the longest prefix of a setting's path that the block has an entry for.
+fn nearest(spans: &[(String, Span)], setting: &str) -> Option<Span> {
+    let entry = setting.strip_prefix("data.").unwrap_or(setting);
+    let parts: Vec<&str> = entry.split('.').collect();
+    let named = |name: &str| spans.iter().find(|(known, _)| known == name).map(|(_, span)| *span);
+    (1..=parts.len()).rev().find_map(|length| named(&parts[..length].join("."))).or_else(|| named("data"))
+}
