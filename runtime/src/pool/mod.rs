@@ -33,7 +33,7 @@ const OPEN: u64 = 1 << 16;
 const INSIDE: u64 = OPEN - 1;
 const EPOCH: u64 = OPEN << 1;
 /// The state that tells workers to end.
-const END: u64 = u64::MAX & !INSIDE & !OPEN;
+const END: u64 = !(INSIDE | OPEN);
 
 /// One thread's range of cells; alone on its cache lines, because its owner hammers it.
 #[repr(align(128))]

@@ -63,7 +63,8 @@ fn element(kernel: &KernelData, slot: usize, point: &[usize]) -> usize {
 fn contractions_over_any_dims() {
     use Role::{Batch, K, M, N};
     let (read, sum) = ((Element::F32, Access::Read), (Element::F32, Access::Accumulate));
-    let cases: [(&[(Role, u64)], [&[i64]; 3]); 5] = [
+    type Case<'a> = (&'a [(Role, u64)], [&'a [i64]; 3]);
+    let cases: [Case<'_>; 5] = [
         // x[B, S, E] @ w[E, H, D]: rows merge, columns merge.
         (&[(M, 3), (M, 5), (N, 2), (N, 4), (K, 6)], [&[30, 6, 0, 0, 1], &[0, 0, 4, 1, 8], &[40, 8, 4, 1, 0]]),
         // Its weight gradient: the sum runs over two merged dims.

@@ -140,7 +140,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
         b.switch_to_block(entry);
         let base = b.block_params(entry)[0];
         let buffers = b.ins().load(types::I64, flags().with_readonly(), base, 8 * Words::BUFFERS as i32);
-        let inner = kernel.dims.iter().filter(|(_, dim)| dim.role == Role::Row).map(|(axis, _)| axis).last();
+        let inner = kernel.dims.iter().filter(|(_, dim)| dim.role == Role::Row).map(|(axis, _)| axis).next_back();
         let words = Words::new(kernel);
         let mut emitter = Emitter {
             b,

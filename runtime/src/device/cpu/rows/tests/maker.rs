@@ -21,6 +21,8 @@ pub(super) struct Maker {
     blocks: u32,
     /// For i32 operands, the values are below this.
     bounds: Vec<i32>,
+    /// Pairs of a read and a written operand that are the same memory.
+    same: Vec<(Slot, Slot)>,
 }
 
 impl Maker {
@@ -34,7 +36,7 @@ impl Maker {
             dims.push(KernelDim { name: "L".into(), size: lanes, role: Role::Lane });
         }
         let (operands, nodes) = (PrimaryMap::new(), PrimaryMap::new());
-        Maker { dims, operands, nodes, effects: Vec::new(), folded: 0, blocks: 1, bounds: Vec::new() }
+        Maker { dims, operands, nodes, effects: Vec::new(), folded: 0, blocks: 1, bounds: Vec::new(), same: Vec::new() }
     }
 
     /// An operand with these strides, as large as they need plus `more` elements.
@@ -98,13 +100,18 @@ impl Maker {
         self.effects.push(Effect::Fold { slot, partials, op, value });
     }
 
+    /// Lets a read and a written operand be the same memory.
+    pub(super) fn same_place(&mut self, read: Slot, written: Slot) {
+        self.same.push((read, written));
+    }
+
     /// Ends the kernel and checks it on several numbers of threads, written and added to.
     pub(super) fn check(self) {
-        let Maker { dims, operands, nodes, effects, folded, blocks, bounds } = self;
+        let Maker { dims, operands, nodes, effects, folded, blocks, bounds, same } = self;
         let rows = Rows { nodes, effects, folded, blocks };
         let kernel = KernelData { name: "test".into(), dims, operands, skeleton: Skeleton::Rows(rows) };
         for accumulate in [false, true] {
-            check(&kernel, &bounds, accumulate);
+            check(&kernel, &bounds, &same, accumulate);
         }
     }
 }
@@ -133,7 +140,7 @@ fn bytes(values: &[Scalar]) -> Vec<u8> {
     values.iter().flat_map(one).collect()
 }
 
-fn check(kernel: &KernelData, bounds: &[i32], accumulate: bool) {
+fn check(kernel: &KernelData, bounds: &[i32], same: &[(Slot, Slot)], accumulate: bool) {
     let scalars = vec![("rate".to_string(), 0.125f32), ("beta".to_string(), 0.75)];
     let operands = kernel
         .operands
@@ -142,9 +149,9 @@ fn check(kernel: &KernelData, bounds: &[i32], accumulate: bool) {
     let given = Given { operands: operands.collect(), accumulate, scalars, seed: 5, step: 3, iteration: 2, micro: 4 };
     let want = evaluate(kernel, &given);
     for threads in [1, 2, 3] {
-        let got = run(kernel, &given, threads);
+        let got = run(kernel, &given, same, threads);
         for (slot, operand) in kernel.operands.iter() {
-            if matches!(operand.access, Access::Scratch) {
+            if matches!(operand.access, Access::Scratch) || same.iter().any(|(read, _)| *read == slot) {
                 continue;
             }
             for (at, want) in want[slot.index()].iter().enumerate() {
@@ -160,7 +167,7 @@ fn check(kernel: &KernelData, bounds: &[i32], accumulate: bool) {
 }
 
 /// Runs the kernel as machine code; gives the bytes of all operands.
-fn run(kernel: &KernelData, given: &Given, threads: usize) -> Vec<Vec<u8>> {
+fn run(kernel: &KernelData, given: &Given, same: &[(Slot, Slot)], threads: usize) -> Vec<Vec<u8>> {
     let mut code = Code::new().expect("memory for code");
     let names: Vec<String> = given.scalars.iter().map(|(name, _)| name.clone()).collect();
     let defined = Defined::new(&mut code, kernel, kernel.rows().expect("a rows kernel"), &names).expect("a kernel that compiles");
@@ -168,7 +175,8 @@ fn run(kernel: &KernelData, given: &Given, threads: usize) -> Vec<Vec<u8>> {
     let runnable = defined.finish(&code);
     // f32 storage, so that elements are aligned.
     let mut storage: Vec<Vec<u32>> = given.operands.iter().map(|values| words(&bytes(values))).collect();
-    let places: Vec<*mut u8> = storage.iter_mut().map(|words| words.as_mut_ptr().cast()).collect();
+    let mut places: Vec<*mut u8> = storage.iter_mut().map(|words| words.as_mut_ptr().cast()).collect();
+    same.iter().for_each(|(read, written)| places[written.index()] = places[read.index()]);
     let each = runnable.scratch().next_multiple_of(64);
     let mut scratch = vec![0u64; each * threads / 8 + 8];
     let scalars: Vec<f32> = given.scalars.iter().map(|(_, value)| *value).collect();
@@ -184,6 +192,9 @@ fn run(kernel: &KernelData, given: &Given, threads: usize) -> Vec<Vec<u8>> {
     let pool = Pool::new(threads, false);
     // SAFETY: the operands are as large as the kernel needs, and so is the scratch.
     unsafe { runnable.run(&pool, &launch, Scratch { base: scratch.as_mut_ptr().cast(), each }) };
+    for (read, written) in same {
+        storage[written.index()] = storage[read.index()].clone();
+    }
     storage.iter().map(|words| words.iter().flat_map(|word| word.to_le_bytes()).collect()).collect()
 }
 

@@ -304,3 +304,27 @@ fn kernels_without_lanes() {
     k.fold(2, 1, total, None, Reduce::Sum, e);
     k.check();
 }
+
+/// Reads and writes at one place: a store that is ready early waits for the last load.
+#[test]
+fn results_may_replace_arguments() {
+    for lanes in LANES {
+        let mut k = Maker::new(&[3, 4], lanes);
+        let [x, a] = [(); 2].map(|()| k.dense(Access::Read));
+        let [y, z] = [(); 2].map(|()| k.dense(Access::Write));
+        k.same_place(x, y);
+        k.same_place(a, z);
+        let (x, a) = (k.load(x), k.load(a));
+        let early = k.map(Map::Add, &[x, a]);
+        let most = k.reduce(Reduce::Max, x);
+        let less = k.map(Map::Sub, &[x, most]);
+        let e = k.map(Map::Exp, &[less]);
+        let total = k.reduce(Reduce::Sum, e);
+        let p = k.map(Map::Div, &[e, total]);
+        let late = k.map(Map::Mul, &[x, a]);
+        let late = k.map(Map::Sub, &[late, p]);
+        k.store(y, early);
+        k.store(z, late);
+        k.check();
+    }
+}
