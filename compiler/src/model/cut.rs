@@ -84,6 +84,7 @@ fn complete(all: &[Declared], group: &[usize]) -> bool {
 fn data(one: &Declared, path: String, count: u64) -> WeightData {
     WeightData {
         path,
+        layers: one.layers.clone(),
         count,
         inputs: one.inputs.clone(),
         outputs: one.outputs.clone(),

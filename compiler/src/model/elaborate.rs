@@ -161,7 +161,8 @@ impl<'a> Elaborator<'a> {
             }
             None => self.tape.ty(result.value).dims.clone(),
         };
-        if self.tape.ty(result.value).dims == dims {
+        let weight = self.weights.all.iter().any(|weight| weight.value == result.value);
+        if self.tape.ty(result.value).dims == dims && !weight {
             return Ok(Some(result.value));
         }
         self.tape.at(model.header, &model.name.text);

@@ -56,6 +56,8 @@ pub struct Model {
 pub struct WeightData {
     /// Stable path; `[*]` where the iteration's number goes.
     pub path: String,
+    /// The same path by the names of layers instead of instances, without numbers: `Gpt.Block.LayerNorm.gain`.
+    pub layers: String,
     /// Copies: iterations of the enclosing `repeat`, or 1.
     pub count: u64,
     /// What goes in (left of the arrow; all dims but inside no arrow: empty).

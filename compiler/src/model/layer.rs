@@ -32,7 +32,7 @@ impl Elaborator<'_> {
         let settings: Vec<&Param> = definition.params.iter().filter(|param| !matches!(param.kind, ParamKind::Tensor(_))).collect();
         let bound = self.arguments(definition, &settings, &declaration.args)?;
         for name in &declaration.names {
-            let path = self.frame().path.join(&name.text);
+            let path = self.frame().path.join_instance(&name.text, &definition.name.text);
             let stacked = self.frame().stacked.clone();
             let instance = Instance { layer, bound: bound.clone(), path, stacked };
             self.frame_mut().called.insert(name.text.clone(), name.span);
@@ -162,13 +162,13 @@ impl Elaborator<'_> {
     }
 
     fn argument(&mut self, param: &Param, arg: &Arg) -> Fallible<Item> {
-        if matches!(param.kind, ParamKind::Layer) {
-            if let tree::ExprKind::Path(path) = &arg.value.kind {
-                if let Some(Item::Instance(instance)) = self.resolve(&path.text()) {
-                    return Ok(Item::Instance(instance));
-                }
-                return Ok(Item::Layer(self.layer_named(path)?));
+        if matches!(param.kind, ParamKind::Layer)
+            && let tree::ExprKind::Path(path) = &arg.value.kind
+        {
+            if let Some(Item::Instance(instance)) = self.resolve(&path.text()) {
+                return Ok(Item::Instance(instance));
             }
+            return Ok(Item::Layer(self.layer_named(path)?));
         }
         let item = self.eval(&arg.value)?;
         self.fit(param, item, arg.value.span)

@@ -15,6 +15,8 @@ pub(crate) struct Path {
     pub template: String,
     /// Without numbers.
     pub plain: String,
+    /// The same with the layers' names in place of their instances'.
+    pub layers: String,
     /// Goes to the next part: `[*]`, `[*][3]`.
     pub pending: String,
     /// The iteration that `[*]` stands for, and how many there are.
@@ -24,14 +26,20 @@ pub(crate) struct Path {
 impl Path {
     /// The path of the model itself.
     pub fn root(name: &str) -> Self {
-        Path { template: name.to_string(), plain: name.to_string(), pending: String::new(), star: None }
+        Path { template: name.to_string(), plain: name.to_string(), layers: name.to_string(), pending: String::new(), star: None }
     }
 
     /// One part deeper.
     pub fn join(&self, name: &str) -> Self {
+        self.join_instance(name, name)
+    }
+
+    /// One part deeper, into an instance of a layer.
+    pub fn join_instance(&self, name: &str, layer: &str) -> Self {
         Path {
             template: format!("{}.{name}{}", self.template, self.pending),
             plain: format!("{}.{name}", self.plain),
+            layers: format!("{}.{layer}", self.layers),
             pending: String::new(),
             star: self.star,
         }

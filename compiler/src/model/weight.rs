@@ -20,6 +20,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Declared {
     /// Path with `[*]`.
     pub template: String,
+    /// Path by the names of layers, without numbers.
+    pub layers: String,
     /// Iteration that `[*]` stands for, and of how many.
     pub star: Option<(u64, u64)>,
     /// Dims that `each` adds.
@@ -121,6 +123,7 @@ impl Elaborator<'_> {
         let value = self.tape.body.input(ty, name);
         let declared = Declared {
             template: path.template,
+            layers: path.layers,
             star: path.star,
             stacked,
             inputs: shape.inputs.clone(),

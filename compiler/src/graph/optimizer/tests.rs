@@ -17,6 +17,7 @@ fn weight(name: &str, dim: Dim, arrow: bool) -> WeightData {
     let stacked = Vec::new();
     WeightData {
         path: name.to_string(),
+        layers: name.to_string(),
         count: 1,
         inputs,
         outputs,

@@ -73,7 +73,9 @@ fn texts(keyed: &mut Keyed, value: &Expr, args: &[Arg]) -> Option<Vec<String>> {
 fn strings(value: &Expr) -> Option<Vec<String>> {
     match &value.kind {
         ExprKind::Text(text) => Some(vec![text.clone()]),
-        ExprKind::List(items) => items.iter().map(|item| strings(item).filter(|one| one.len() == 1)).collect::<Option<Vec<_>>>().map(|all| all.concat()),
+        ExprKind::List(items) => {
+            items.iter().map(|item| strings(item).filter(|one| one.len() == 1)).collect::<Option<Vec<_>>>().map(|all| all.concat())
+        }
         _ => None,
     }
 }

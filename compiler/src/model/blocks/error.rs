@@ -101,7 +101,9 @@ pub(super) fn unknown_key(span: Span, kind: BlockKind, key: &str, known: &[&str]
         None if known.is_empty() => "remove it".to_string(),
         None => format!("it has {}", known.join(", ")),
     };
-    Diagnostic::error("settings::unknown_key", format!("the block `{}` has no entry `{key}`", kind.text())).label(span, "not known").help(help)
+    Diagnostic::error("settings::unknown_key", format!("the block `{}` has no entry `{key}`", kind.text()))
+        .label(span, "not known")
+        .help(help)
 }
 
 /// An override of no block.
@@ -111,7 +113,9 @@ pub(super) fn unknown_block(key: &str, block: &str, span: Span) -> Diagnostic {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("there are {}", blocks.join(", ")),
     };
-    Diagnostic::error("settings::unknown_block", format!("`{key}` is set, but there is no block `{block}`")).label(span, "set to this").help(help)
+    Diagnostic::error("settings::unknown_block", format!("`{key}` is set, but there is no block `{block}`"))
+        .label(span, "set to this")
+        .help(help)
 }
 
 /// An entry that is there twice.
@@ -124,7 +128,9 @@ pub(super) fn set_twice(kind: BlockKind, key: &str, span: Span, before: Span) ->
 
 /// A value that is no number.
 pub(super) fn not_number(span: Span, key: &str) -> Diagnostic {
-    Diagnostic::error("settings::not_a_number", format!("`{key}` takes a number")).label(span, "not a number").help(format!("write a number, as in `{key} = 1`"))
+    Diagnostic::error("settings::not_a_number", format!("`{key}` takes a number"))
+        .label(span, "not a number")
+        .help(format!("write a number, as in `{key} = 1`"))
 }
 
 /// A number that is not whole, or too small.
@@ -140,7 +146,9 @@ pub(super) fn one_of(span: Span, key: &str, found: &str, known: &[&str]) -> Diag
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("write one of {}", known.join(", ")),
     };
-    Diagnostic::error("settings::one_of", format!("`{key}` is one of {}", known.join(", "))).label(span, format!("`{found}` is none of them")).help(help)
+    Diagnostic::error("settings::one_of", format!("`{key}` is one of {}", known.join(", ")))
+        .label(span, format!("`{found}` is none of them"))
+        .help(help)
 }
 
 /// A number that makes no sense.
@@ -159,7 +167,9 @@ pub(super) fn unknown_argument(span: Span, callee: &str, name: &str, known: &[&s
 
 /// An argument given twice.
 pub(super) fn argument_twice(span: Span, callee: &str, name: &str) -> Diagnostic {
-    Diagnostic::error("settings::argument_twice", format!("`{name}` of `{callee}` is given twice")).label(span, "again here").help("remove one of the two")
+    Diagnostic::error("settings::argument_twice", format!("`{name}` of `{callee}` is given twice"))
+        .label(span, "again here")
+        .help("remove one of the two")
 }
 
 /// A rate without its peak.

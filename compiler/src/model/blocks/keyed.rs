@@ -61,7 +61,6 @@ impl<'r, 'a> Keyed<'r, 'a> {
         self.entries.iter().map(|(key, span, value)| (key.clone(), span.to(value.span))).collect()
     }
 
-
     /// A whole number from `least`.
     pub fn whole(&mut self, key: &'static str, least: u64) -> Option<u64> {
         self.whole_at(key, least).map(|(_, number)| number)

@@ -12,7 +12,8 @@ pub(super) fn refuse(reader: &mut Reader) {
         check_axes(reader, &rule, &axes);
     }
     for kind in [BlockKind::Pipeline, BlockKind::Precision, BlockKind::Cluster, BlockKind::Require, BlockKind::Generate] {
-        let blocks: Vec<Span> = reader.blocks.iter().filter(|block| block.kind == kind && !block.entries.is_empty()).map(|block| block.word).collect();
+        let blocks: Vec<Span> =
+            reader.blocks.iter().filter(|block| block.kind == kind && !block.entries.is_empty()).map(|block| block.word).collect();
         for span in blocks {
             let what = format!("the block `{}`", kind.text());
             reader.errors.push(error::not_supported(span, &what, "remove it, or keep it in a file of its own that `use`s this one"));
@@ -42,7 +43,11 @@ fn mesh(reader: &mut Reader) -> Vec<String> {
             Some(size) if size < 1.0 || size != size.trunc() => keyed.errors().push(error::whole(value.span, name, size, 1)),
             Some(size) if size > 1.0 => {
                 let what = format!("a mesh of more than one device ({name} = {size})");
-                keyed.errors().push(error::not_supported(value.span, &what, "write `1`, or remove the block `mesh`: this trains on one device"));
+                keyed.errors().push(error::not_supported(
+                    value.span,
+                    &what,
+                    "write `1`, or remove the block `mesh`: this trains on one device",
+                ));
             }
             Some(_) | None => {}
         }

@@ -8,8 +8,8 @@ use super::keyed::{Keyed, spelled};
 use super::pattern::matches;
 use super::{Reader, error};
 use cranelift_entity::PrimaryMap;
-use meshwright_grammar::{Diagnostic, Span};
 use meshwright_grammar::tree::{self, Block, BlockKind, Entry, ExprKind, PatternPart, Rule};
+use meshwright_grammar::{Diagnostic, Span};
 
 /// What a `tune` rule says of the weights that it names.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,7 +140,7 @@ fn number(reader: &mut Reader, value: &tree::Expr, key: &str) -> Option<f64> {
 pub(crate) fn tune(weights: &mut PrimaryMap<Weight, WeightData>, tunes: &[Tune]) -> Vec<Diagnostic> {
     let mut used = vec![false; tunes.len()];
     for data in weights.values_mut() {
-        let path = names(&data.path);
+        let path = names(&data.path, &data.layers);
         let (mut decay, mut rate, mut frozen) = (None, None, None);
         for (at, tune) in tunes.iter().enumerate().filter(|(_, tune)| matches(&tune.pattern, &path)) {
             used[at] = true;
@@ -156,7 +156,8 @@ pub(crate) fn tune(weights: &mut PrimaryMap<Weight, WeightData>, tunes: &[Tune])
     unused.map(|(tune, _)| error::unmatched(tune.pattern.span.unwrap_or(tune.span), "weight")).collect()
 }
 
-/// The parts of a weight's path, without the iterations' numbers.
-fn names(path: &str) -> Vec<Vec<String>> {
-    path.split('.').map(|part| vec![part.split('[').next().unwrap_or(part).to_string()]).collect()
+/// The parts of a weight's path, each by the name of its instance and of its layer.
+fn names(path: &str, layers: &str) -> Vec<Vec<String>> {
+    let plain = path.split('.').map(|part| part.split('[').next().unwrap_or(part).to_string());
+    plain.zip(layers.split('.')).map(|(instance, layer)| vec![instance, layer.to_string()]).collect()
 }

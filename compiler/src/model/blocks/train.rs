@@ -76,12 +76,20 @@ fn optimizer(keyed: &mut Keyed, value: &Expr) -> Option<Optimizer> {
 
 fn check_optimizer(keyed: &mut Keyed, span: Span, optimizer: Optimizer) {
     let (shares, decay): (Vec<(&str, f64)>, f64) = match optimizer {
-        Optimizer::AdamW { beta1, beta2, decay, .. } | Optimizer::Lion { beta1, beta2, decay } => (vec![("beta1", beta1), ("beta2", beta2)], decay),
+        Optimizer::AdamW { beta1, beta2, decay, .. } | Optimizer::Lion { beta1, beta2, decay } => {
+            (vec![("beta1", beta1), ("beta2", beta2)], decay)
+        }
         Optimizer::Sgd { momentum, decay } => (vec![("momentum", momentum)], decay),
     };
     for (name, share) in shares {
         if !(0.0..1.0).contains(&share) {
-            keyed.errors().push(error::range(span, name, share, "from 0 to below 1", "it is the share of the old average that is kept: try 0.9"));
+            keyed.errors().push(error::range(
+                span,
+                name,
+                share,
+                "from 0 to below 1",
+                "it is the share of the old average that is kept: try 0.9",
+            ));
         }
     }
     if decay < 0.0 {

@@ -1,5 +1,6 @@
 //! Tests of the stage: the specs of `tests/numbers`, single operations, and every error.
 
+mod damaged;
 mod errors;
 mod language;
 mod numbers;
