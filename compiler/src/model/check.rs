@@ -5,7 +5,7 @@
 
 use super::constants::Constants;
 use super::elaborate::{Elaborator, Outline};
-use super::error::{layers, weights};
+use super::error::{dims, layers, weights};
 use super::tape::Tape;
 use crate::op::{Dim, Index, Inst, Map, Op, Reduce, Value};
 use cranelift_entity::SecondaryMap;
@@ -44,6 +44,7 @@ pub(crate) fn check(elaborator: &mut Elaborator, constants: &Constants, outline:
         }
     }
     found.into_iter().for_each(|one| elaborator.errors.push(one));
+    sizes(elaborator);
     if elaborator.training {
         trained(elaborator);
     }
@@ -115,6 +116,23 @@ fn linear(op: &Op, args: &[Flow]) -> bool {
         Op::Stop => true,
         Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Random(_) => true,
         Op::Attention(_) | Op::AttentionGrad(_) => false,
+    }
+}
+
+/// Elements of a tensor: far more than any machine holds, and far from overflow.
+const MOST_ELEMENTS: f64 = 1e15;
+
+/// Refuses tensors that fit nowhere: later stages count bytes in 64 bits.
+fn sizes(elaborator: &mut Elaborator) {
+    let tape = &elaborator.tape;
+    let large = |value: &Value| tape.count(&tape.ty(*value).dims) > MOST_ELEMENTS;
+    let span = |inst: &Inst| tape.origins[inst.origin].span.unwrap_or_default();
+    let computed = tape.body.insts.iter().flat_map(|inst| inst.results.iter().map(move |result| (*result, span(inst))));
+    let weights = elaborator.weights.all.iter().map(|weight| (weight.value, weight.span));
+    let first = weights.chain(computed).find(|(value, _)| large(value));
+    if let Some((value, span)) = first {
+        let error = dims::too_large(span, tape, tape.ty(value));
+        elaborator.errors.push(error);
     }
 }
 

@@ -9,11 +9,20 @@ use meshwright_grammar::Span;
 use meshwright_grammar::tree::{Body, Expr, ExprKind, Name, StatementKind};
 use std::mem::take;
 
+/// Iterations of one `repeat`.
+const MOST_ITERATIONS: u64 = 10_000;
+
+/// Instructions of a model before functions are cut.
+const MOST_INSTRUCTIONS: usize = 4_000_000;
+
 impl Elaborator<'_> {
     /// `repeat Layers as i { … }`
     pub fn repeat(&mut self, dim: &Name, index: Option<&Name>, body: &Body, span: Span) -> Fallible<()> {
         let dim_id = self.dim_named(dim)?;
         let count = self.tape.size(dim_id);
+        if count > MOST_ITERATIONS {
+            return Err(self.errors.stop(layers::too_many(dim.span, &dim.text, count)));
+        }
         let outermost = self.iteration.is_none();
         if outermost {
             self.repeats += 1;
@@ -28,6 +37,10 @@ impl Elaborator<'_> {
         let name = piece_name(body).unwrap_or_else(|| dim.text.clone());
         let before = self.errors.count();
         for at in 0..count {
+            if self.tape.body.insts.len() > MOST_INSTRUCTIONS {
+                self.errors.push(layers::too_many(dim.span, &dim.text, count));
+                break;
+            }
             if outermost {
                 self.iteration = Some((self.repeats, at));
                 self.tape.cut(Some(name.clone()), at);

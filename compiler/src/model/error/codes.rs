@@ -185,6 +185,17 @@ pub const CODES: &[CodeInfo] = &[
             they declare.",
     },
     CodeInfo {
+        code: "model::too_large",
+        title: "a tensor that fits nowhere",
+        explanation: "The tensor has more elements than any machine holds. The message shows the arithmetic.",
+    },
+    CodeInfo {
+        code: "model::too_many",
+        title: "too many iterations",
+        explanation: "A `repeat` is unrolled when the model is built (equal iterations are one function then), so its number is limited: \
+            10,000 iterations, and four million operations in all. The same holds of `top_k` and `window`, which are 1,024 elements wide at most.",
+    },
+    CodeInfo {
         code: "model::recursive",
         title: "a layer that calls itself",
         explanation: "Layers are inlined where they are called, so a layer cannot lead back to itself.",

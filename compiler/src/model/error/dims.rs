@@ -110,6 +110,17 @@ pub(crate) fn sizes(span: Span, what: &str, arithmetic: &str) -> Diagnostic {
     Diagnostic::error("model::sizes", format!("{what}: {arithmetic}")).label(span, "sizes do not fit").help("change a size in `dims { … }`")
 }
 
+/// A tensor with more elements than any machine holds.
+pub(crate) fn too_large(span: Span, tape: &Tape, ty: &Type) -> Diagnostic {
+    let names: Vec<&str> = ty.dims.iter().map(|dim| tape.dims[*dim].name.as_str()).collect();
+    let sizes: Vec<String> = ty.dims.iter().map(|dim| tape.size(*dim).to_string()).collect();
+    let count = tape.count(&ty.dims);
+    let arithmetic = format!("{} = {} = {count:.1e} elements", names.join(" * "), sizes.join(" * "));
+    Diagnostic::error("model::too_large", format!("this tensor is too large: {arithmetic}"))
+        .label(span, format!("this is {}", tape.spell(ty)))
+        .help("make a dim smaller, or reduce one away before")
+}
+
 /// A result with a dim twice or one that is there already.
 pub(crate) fn already(span: Span, tape: &Tape, dim: Dim, ty: &Type) -> Diagnostic {
     Diagnostic::error("model::dim_present", format!("the tensor has `{}` already", tape.dims[dim].name))

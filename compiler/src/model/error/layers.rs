@@ -120,6 +120,13 @@ pub(crate) fn repeat_idle(span: Span) -> Diagnostic {
         .help("hand the value on: `carry x = …`")
 }
 
+/// A `repeat` that would fill the memory with instructions.
+pub(crate) fn too_many(span: Span, name: &str, count: u64) -> Diagnostic {
+    Diagnostic::error("model::too_many", format!("the iterations are elaborated one by one, and {name} = {count} are too many"))
+        .label(span, "repeated too often")
+        .help(format!("make `{name}` smaller"))
+}
+
 /// A layer that nothing calls.
 pub(crate) fn unused(definition: &Definition) -> Diagnostic {
     Diagnostic::warning("model::unused_layer", format!("`{}` is never called, so it was not checked", definition.name.text))

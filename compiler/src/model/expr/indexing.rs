@@ -4,7 +4,7 @@
 
 use super::arguments::Args;
 use crate::model::elaborate::Elaborator;
-use crate::model::error::{Fallible, dims as wrong, operators};
+use crate::model::error::{Fallible, dims as wrong, layers, operators};
 use crate::model::item::{Item, Tensor};
 use crate::op::{Dim, Element, Index, Map, Op, Reduce, Type, Value};
 use meshwright_grammar::Span;
@@ -102,9 +102,19 @@ impl Elaborator<'_> {
             let arithmetic = format!("{} = {wanted} of {} = {all}", self.tape.dims[into].name, self.tape.dims[over].name);
             return Err(self.errors.stop(wrong::sizes(args.span, "`top_k` cannot take more than there are", &arithmetic)));
         }
+        self.few(args, into)?;
         self.here(args.span);
         let (values, indices) = self.largest(value, over, into);
         Ok(Item::Several(vec![Tensor::plain(values), Tensor::plain(indices)]))
+    }
+
+    /// Refuses a dim whose elements are made one by one if it has too many.
+    pub fn few(&mut self, args: &Args, dim: Dim) -> Fallible<()> {
+        let (name, size) = (self.tape.dims[dim].name.clone(), self.tape.size(dim));
+        match size > 1024 {
+            true => Err(self.errors.stop(layers::too_many(args.span, &name, size))),
+            false => Ok(()),
+        }
     }
 
     fn largest(&mut self, value: Value, over: Dim, into: Dim) -> (Value, Value) {

@@ -26,7 +26,7 @@ impl Elaborator<'_> {
 
     /// `Embed = 768, Heads * Head = 12 * 63 = 756`
     fn product_fits(&mut self, args: &Args, whole: Dim, parts: &[Dim]) -> Fallible<()> {
-        let product: u64 = parts.iter().map(|dim| self.tape.size(*dim)).product();
+        let product = parts.iter().fold(1, |product: u64, dim| product.saturating_mul(self.tape.size(*dim)));
         if product == self.tape.size(whole) {
             return Ok(());
         }
@@ -143,7 +143,7 @@ impl Elaborator<'_> {
 
     /// Sizes of parts add up to the whole.
     fn parts_fit(&mut self, args: &Args, into: Dim, from: &[Dim]) -> Fallible<()> {
-        let sum: u64 = from.iter().map(|dim| self.tape.size(*dim)).sum();
+        let sum = from.iter().fold(0, |sum: u64, dim| sum.saturating_add(self.tape.size(*dim)));
         if sum == self.tape.size(into) {
             return Ok(());
         }
@@ -167,7 +167,7 @@ impl Elaborator<'_> {
         let ty = self.tape.ty(value).clone();
         self.lacks_yet(args, &ty, into)?;
         let (whole, part) = (self.tape.size(from), self.tape.size(into));
-        if start < 0.0 || start != start.trunc() || start as u64 + part > whole {
+        if start < 0.0 || start != start.trunc() || (start as u64).saturating_add(part) > whole {
             let arithmetic =
                 format!("{start} + {} = {start} + {part} of {} = {whole}", self.tape.dims[into].name, self.tape.dims[from].name);
             return Err(self.errors.stop(wrong::sizes(args.span, "the slice does not lie inside", &arithmetic)));
@@ -226,6 +226,7 @@ impl Elaborator<'_> {
         self.refuse_batch(args, &[dim])?;
         let ty = self.tape.ty(value).clone();
         self.lacks_yet(args, &ty, into)?;
+        self.few(args, into)?;
         if before != before.trunc() || before.abs() > 1e9 {
             return Err(self.errors.stop(operators::range(args.span, "the distance", "a whole number", before)));
         }

@@ -111,6 +111,8 @@ const WHOLE: &[(&str, &str)] = &[
     ("dims { B = 2 }\nmodel M(x: real[B], n: number) { loss x }", "model_parameter"),
     ("dims { B = 2, C = 3 }\nmodel M(x: real[B]) {\nweight w: []\nloss x * w\n}", "unused_dim"),
     ("dims { B = 2 }\nmodel M(x: real[B]) { return x }", "no_loss"),
+    ("dims { B = 2, C = 1000000000, D = C }\nmodel M(x: real[B]) {\nweight w: [C, D]\nloss x * sum(w, [C, D])\n}", "too_large"),
+    ("dims { B = 2, C = 1000000 }\nmodel M(x: real[B]) {\nlet h = x\nrepeat C { carry h = h + 1 }\nloss h\n}", "too_many"),
 ];
 
 fn codes(text: &str) -> Vec<Diagnostic> {
