@@ -105,14 +105,10 @@ impl<'a> Facts<'a> {
         insts
             .iter()
             .map(|inst| {
-                let own = match &inst.op {
-                    Op::Map(map) if is_cheap(*map) => {
-                        inst.args.iter().map(|arg| cost[self.view(*arg).base].filter(|_| self.view(*arg).plain)).sum::<Option<u32>>()
-                    }
-                    op if is_free(op) => return self.note(&mut cost, inst, Some(0)),
-                    _ => None,
-                };
-                self.note(&mut cost, inst, own.map(|own| own + 1).filter(|own| *own <= FREE))
+                let cheap = matches!(&inst.op, Op::Map(map) if is_cheap(*map));
+                let args = inst.args.iter().map(|arg| cost[self.view(*arg).base].filter(|_| self.view(*arg).plain));
+                let own = if cheap { args.sum::<Option<u32>>().map(|own| own + 1) } else { is_free(&inst.op).then_some(0) };
+                self.note(&mut cost, inst, own.filter(|own| *own <= FREE))
             })
             .collect()
     }
@@ -146,21 +142,18 @@ impl<'a> Facts<'a> {
         for index in (0..self.program.body.insts.len()).rev() {
             let inst = self.inst(index);
             let result = inst.results[0];
-            match &inst.op {
-                Op::Map(Map::Add) if inst.args.iter().all(|arg| self.is_part(*arg, result, &uses)) => {
-                    self.kind[index] = Kind::Join;
-                    let target = self.target[result].unwrap_or(result);
-                    inst.args.iter().for_each(|arg| self.target[*arg] = Some(target));
-                }
-                Op::Map(Map::Mul) => {
-                    if let Some((product, factor)) = self.scaled(inst, &uses) {
-                        self.kind[index] = Kind::Join;
-                        self.target[product] = Some(self.target[result].unwrap_or(result));
-                        self.alpha[product] = Some(factor);
-                    }
-                }
-                Op::Shape(Shape::Concat { .. }) => inst.args.iter().for_each(|arg| self.target[*arg] = Some(result)),
-                _ => {}
+            if let Op::Shape(Shape::Concat { .. }) = &inst.op {
+                inst.args.iter().for_each(|arg| self.target[*arg] = Some(result));
+                continue;
+            }
+            let target = self.target[result].unwrap_or(result);
+            if inst.op == Op::Map(Map::Add) && inst.args.iter().all(|arg| self.is_part(*arg, result, &uses)) {
+                self.kind[index] = Kind::Join;
+                inst.args.iter().for_each(|arg| self.target[*arg] = Some(target));
+            } else if let Some((product, factor)) = self.scaled(inst, &uses) {
+                self.kind[index] = Kind::Join;
+                self.target[product] = Some(target);
+                self.alpha[product] = Some(factor);
             }
         }
     }
@@ -172,22 +165,18 @@ impl<'a> Facts<'a> {
             return false;
         }
         let Some(inst) = self.def[value].map(|def| self.inst(def)) else { return false };
-        match &inst.op {
-            Op::Contract(_) => true,
-            Op::Map(Map::Add) => inst.args.iter().all(|arg| self.is_part(*arg, value, uses)),
-            Op::Map(Map::Mul) => self.scaled(inst, uses).is_some(),
-            _ => false,
-        }
+        let sum_of_parts = || inst.op == Op::Map(Map::Add) && inst.args.iter().all(|arg| self.is_part(*arg, value, uses));
+        matches!(inst.op, Op::Contract(_)) || sum_of_parts() || self.scaled(inst, uses).is_some()
     }
 
     /// The contraction that an instruction multiplies by a constant, if nobody else reads it, and the constant.
     fn scaled(&self, inst: &Inst, uses: &SecondaryMap<Value, u32>) -> Option<(Value, f64)> {
+        if inst.op != Op::Map(Map::Mul) {
+            return None;
+        }
         let made = |value: &Value| self.def[*value].map(|def| &self.inst(def).op);
         let product = *inst.args.iter().find(|arg| matches!(made(arg), Some(Op::Contract(_))))?;
-        let factor = inst.args.iter().find_map(|arg| match made(arg) {
-            Some(Op::Const(factor)) => Some(*factor),
-            _ => None,
-        })?;
+        let factor = inst.args.iter().find_map(|arg| if let Some(Op::Const(factor)) = made(arg) { Some(*factor) } else { None })?;
         let whole = self.program.body.ty(product).same_set(self.program.body.ty(inst.results[0]));
         (whole && uses[product] == 1 && self.role[product].is_none()).then_some((product, factor))
     }
