@@ -320,7 +320,8 @@ impl<'a> Rewriter<'a> {
     fn output(&mut self, role: Role, value: Value, uses: &SecondaryMap<Value, u32>, in_place: bool, bound: &mut Vec<Value>) -> Value {
         let view = self.view(value);
         let base = view.base;
-        let makes = |inst: &Inst| !is_free(&inst.op) && !(accumulates(role) && matches!(inst.op, Op::Attention(_) | Op::AttentionGrad(_)));
+        let attends = |inst: &Inst| matches!(inst.op, Op::Attention(_) | Op::AttentionGrad(_));
+        let makes = |inst: &Inst| !(is_free(&inst.op) || accumulates(role) && attends(inst));
         let computed = self.def(base).is_some_and(makes);
         let covers = view.covers(self.body.ty(value), self.body.ty(base), self.dims);
         let private = !(accumulates(role) || in_place) || uses[base] == 1;
