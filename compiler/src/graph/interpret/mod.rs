@@ -9,6 +9,8 @@ mod index;
 mod map;
 #[cfg(test)]
 mod numbers;
+#[cfg(test)]
+mod operations;
 pub mod random;
 mod reduce;
 mod shape;

@@ -3,7 +3,6 @@
 mod damaged;
 mod errors;
 mod language;
-mod numbers;
 mod specs;
 
 use super::ir::Model;

@@ -1,12 +1,21 @@
-//! Single operations, by the plain interpreter, against figures worked out by hand or in plain loops.
+//! The language's operations, as `model` expands them, against figures worked out by hand or in plain loops.
 
-use super::{attempt, show};
-use crate::graph::interpret::{Context, Mode, Tensor, run};
+use super::{Context, Mode, Tensor, run};
+use crate::model::ir::Model;
+use crate::model::{self, elaborate};
 use crate::op::{Element, Value};
+use meshwright_grammar::{FileId, parse};
+
+/// The model of a spec that must be right.
+fn model(text: &str, training: bool) -> Model {
+    let file = parse(FileId(0), text).unwrap_or_else(|errors| panic!("{text}\n{errors:?}"));
+    let mode = model::Mode { training, batch: None };
+    elaborate(&[file], &[], mode).unwrap_or_else(|errors| panic!("{text}\n{errors:?}")).0
+}
 
 /// Runs a spec whose model is one function without weights; inputs by name, result row-major.
 fn result(text: &str, inputs: &[(&str, Vec<f64>)]) -> Vec<f64> {
-    let (model, _) = attempt(text, false).unwrap_or_else(|errors| panic!("{}", show(text, &errors)));
+    let model = model(text, false);
     assert_eq!(model.calls.len(), 1, "one function");
     let call = &model.calls[0];
     let function = &model.functions[call.function];
@@ -37,7 +46,7 @@ fn value(expression: &str, dims: &str) -> Vec<f64> {
          model M(x: real[Batch, A], k: real[Batch, C], i: index(A)[Batch]) -> {dims} {{\n\
          weight w: []\nlet out = {expression}\nloss sum(x, A) * w + sum(k, C) + cast(i, real)\nreturn out\n}}"
     );
-    let model = super::model(&text);
+    let model = model(&text, true);
     let call = &model.calls[0];
     let function = &model.functions[call.function];
     let mut bound: Vec<(Value, Tensor)> = vec![(function.weights[0], Tensor::scalar(1.0))];
