@@ -9,6 +9,7 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod execute;
+pub mod measure;
 pub mod pool;
 pub mod report;
 pub mod state;

@@ -6,7 +6,8 @@ use crate::device::cpu::{self, Cpu};
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::state::init;
-use meshwright_plan::{Plan, Weight};
+use meshwright_plan::{Kernel, Plan, Weight};
+use std::time::{Duration, Instant};
 
 /// Most operands of one kernel.
 const OPERANDS: usize = 64;
@@ -43,7 +44,8 @@ pub enum Outcome {
 
 /// What one step of the cursor did.
 enum Progress {
-    Ran,
+    Launched(Kernel),
+    Moved,
     Skip,
     End,
 }
@@ -56,6 +58,11 @@ impl Rank {
         let entries = plan.entries.iter().map(|entry| (entry.name.clone(), flatten(&plan, entry))).collect();
         let (scalars, exact) = (vec![0.0; plan.scalars.len()], vec![0.0; plan.scalars.len()]);
         Ok(Rank { plan, arena, device, seed, entries, scalars, exact })
+    }
+
+    /// The threads that run its kernels.
+    pub fn pool(&self) -> &Pool {
+        self.device.pool()
     }
 
     /// The plan that it runs.
@@ -142,12 +149,26 @@ impl Rank {
 
     /// Runs an entry from its beginning; `step` is counted from 1. An entry that the plan lacks does nothing.
     pub fn run(&mut self, entry: &str, step: u64) -> Outcome {
+        self.walk(entry, step, &mut |_| {})
+    }
+
+    /// The same; after each launch `heard` is told the kernel and how long its launch took, the way to it included.
+    pub fn run_timed(&mut self, entry: &str, step: u64, heard: &mut dyn FnMut(Kernel, Duration)) -> Outcome {
+        let mut since = Instant::now();
+        self.walk(entry, step, &mut |kernel| {
+            heard(kernel, since.elapsed());
+            since = Instant::now();
+        })
+    }
+
+    fn walk(&mut self, entry: &str, step: u64, launched: &mut dyn FnMut(Kernel)) -> Outcome {
         self.set_scalars(step);
         let Some(entry) = self.entries.iter().position(|(name, _)| name == entry) else { return Outcome::Done };
         let mut cursor = Cursor::default();
         loop {
             match self.advance(entry, step, &mut cursor) {
-                Progress::Ran => {}
+                Progress::Launched(kernel) => launched(kernel),
+                Progress::Moved => {}
                 Progress::Skip => return Outcome::Skipped,
                 Progress::End => return Outcome::Done,
             }
@@ -173,15 +194,18 @@ impl Rank {
             if cursor.micro >= section.micros {
                 *cursor = Cursor { section: cursor.section + 1, ..Cursor::default() };
             }
-            return Progress::Ran;
+            return Progress::Moved;
         }
-        if let Step::Launch(launch) = section.steps[cursor.step] {
-            self.launch(entry, launch, step, cursor.micro);
-        } else if !self.is_finite() {
-            return Progress::Skip;
-        }
+        let progress = match section.steps[cursor.step] {
+            Step::Launch(launch) => {
+                self.launch(entry, launch, step, cursor.micro);
+                Progress::Launched(launch.kernel)
+            }
+            Step::Control if self.is_finite() => Progress::Moved,
+            Step::Control => return Progress::Skip,
+        };
         cursor.step += 1;
-        Progress::Ran
+        progress
     }
 
     /// The control word of one rank: whether what it measured is finite.

@@ -1,0 +1,116 @@
+//! Row kernels on arrays of about 100 MB beside the machine's bandwidth: those that the compiler makes of GPT-2.
+//!
+//! Requires: nothing of the kernels' names; every row kernel of a training step that moves enough is measured. Ensures: a kernel runs alone, in a
+//! plan of its own, and its share is of a bandwidth measured right before and after it on the same threads.
+
+use crate::cases::{Case, ready, step_seconds};
+use crate::machine::{ARRAY, bandwidth};
+use crate::profile::traffic;
+use crate::table::{Figure, Table};
+use meshwright_plan::arena::{RegionData, RegionKind};
+use meshwright_plan::kernel::{Access, KernelData, NodeData, Role, Skeleton, Slot};
+use meshwright_plan::program::{Accumulate, Address, Call, CallAccumulate, Entry, Item, Launch, Param, Place};
+use meshwright_plan::{DimSize, Element, Input, Kernel, Plan, ProgramData};
+use meshwright_runtime::measure::streams::{Pass, Streams};
+
+/// The least and the most that a measured kernel moves.
+const LEAST: u64 = 190_000_000;
+const MOST: u64 = 2_500_000_000;
+
+/// Prints the part `kernels`.
+pub fn run(threads: usize, quick: bool, table: &mut Table) -> Result<(), String> {
+    table.part(
+        "kernels",
+        "row kernels of GPT-2's training step alone on large arrays; least traffic, share of triad or (updates) in-place scale",
+    );
+    // Norms, GELU and residuals at a batch that makes their arrays 100 MB and more; cross-entropy and the optimizer as they are.
+    let wide = Case::find("gpt2-4x64", &["dims.Batch=32", "dims.Seq=1024"].map(String::from))?;
+    let narrow = Case::find("gpt2-1x512", &[])?;
+    let mut seen: Vec<KernelData> = Vec::new();
+    for case in [wide, narrow] {
+        let plan = case.compile()?.0.plan;
+        for (kernel, data) in plan.kernels.iter() {
+            let large = (LEAST..=MOST).contains(&traffic(data));
+            let known =
+                seen.iter().any(|known| known.skeleton == data.skeleton && (known.name == data.name || known.operands == data.operands));
+            if matches!(data.skeleton, Skeleton::Rows(_)) && large && !known && in_step(&plan, kernel) {
+                seen.push(data.clone());
+                measure(&plan, data, threads, quick, table)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a training step launches the kernel.
+fn in_step(plan: &Plan, kernel: Kernel) -> bool {
+    fn calls(plan: &Plan, items: &[Item], kernel: Kernel) -> bool {
+        items.iter().any(|item| match item {
+            Item::Loop { body, .. } => calls(plan, body, kernel),
+            Item::Call(call) => plan.programs[call.program].launches.iter().any(|launch| launch.kernel == kernel),
+            Item::Control => false,
+        })
+    }
+    plan.entries.iter().any(|entry| entry.name == "step" && calls(plan, &entry.body, kernel))
+}
+
+fn measure(plan: &Plan, kernel: &KernelData, threads: usize, quick: bool, table: &mut Table) -> Result<(), String> {
+    let mut rank = ready(alone(plan, kernel), threads)?;
+    let mut streams = Streams::new(rank.pool(), ARRAY).map_err(|why| why.to_string())?;
+    let update =
+        kernel.operands.keys().any(|slot| kernel.operands[slot].access == Access::Accumulate && crate::profile::loads(kernel, slot));
+    let pass = if update { Pass::Scale } else { Pass::Triad };
+    let before = bandwidth(&mut streams, rank.pool(), pass, 5);
+    let mut step = 0;
+    let seconds = step_seconds(if quick { 0.1 } else { 0.5 }, &mut || {
+        step += 1;
+        rank.run("step", step);
+    });
+    let after = bandwidth(&mut streams, rank.pool(), pass, 5);
+    let (moved, machine) = (traffic(kernel) as f64, (before + after) / 2.0);
+    let sizes: Vec<String> = kernel.dims.values().map(|dim| dim.size.to_string()).collect();
+    let rate = moved / seconds;
+    let share = if update { "of in-place scale" } else { "of triad" };
+    let figures = [Figure("MB", moved / 1e6), Figure("ms", seconds * 1e3), Figure("GB/s", rate / 1e9), Figure(share, rate / machine)];
+    table.line(&format!("{} [{}]", kernel.name, sizes.join(",")), &figures);
+    Ok(())
+}
+
+/// A plan whose step launches one kernel once, on a region of its own for every operand; what the kernel reads are its inputs.
+fn alone(of: &Plan, kernel: &KernelData) -> Plan {
+    let mut plan = Plan { name: kernel.name.clone(), scalars: of.scalars.clone(), ..Plan::default() };
+    let (mut params, mut places, mut bindings) = (Vec::new(), Vec::new(), Vec::new());
+    for (slot, operand) in kernel.operands.iter() {
+        let bytes = operand.extent * operand.element.bytes();
+        let offset = plan.arena.bytes;
+        plan.arena.bytes += bytes.next_multiple_of(2 << 20);
+        let region = plan.arena.regions.push(RegionData { name: operand.name.clone(), kind: RegionKind::Data, offset, bytes });
+        let read = matches!(operand.access, Access::Read | Access::Accumulate);
+        if read && operand.element != Element::Bool {
+            let bound = (operand.element == Element::I32).then(|| bound(kernel, slot));
+            let dims = vec![DimSize { name: "elements".into(), size: operand.extent }];
+            plan.inputs.push(Input { name: operand.name.clone(), element: operand.element, bound, dims, region });
+        }
+        places.push(Place { param: params.len() as u32, offset: 0 });
+        params.push(Param { name: operand.name.clone(), bytes, written: operand.access != Access::Read });
+        bindings.push(Address { region, offset: 0, micro: 0, layer: 0, accumulate: CallAccumulate::Write });
+    }
+    let kernel = plan.kernels.push(kernel.clone());
+    let launches = vec![Launch { kernel, places, accumulate: Accumulate::Write }];
+    let program = plan.programs.push(ProgramData { name: "alone".into(), params, launches });
+    let body = vec![Item::Call(Call { program, bindings, iteration: (0, 0) })];
+    plan.entries.push(Entry { name: "step".into(), body });
+    plan
+}
+
+/// What the numbers of an index operand stay below: the smallest table that they look into, else the number of lanes.
+fn bound(kernel: &KernelData, wanted: Slot) -> u64 {
+    let lanes = kernel.dims.values().filter(|dim| dim.role == Role::Lane).map(|dim| dim.size).product();
+    let Skeleton::Rows(rows) = &kernel.skeleton else { return lanes };
+    let from = |node| matches!(&rows.nodes[node], NodeData::Load { slot, .. } if *slot == wanted);
+    let gathers = rows.nodes.values().filter_map(|node| match node {
+        NodeData::Load { gather: Some(gather), .. } if from(gather.index) => Some(gather.size),
+        _ => None,
+    });
+    gathers.min().unwrap_or(lanes)
+}

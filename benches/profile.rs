@@ -1,0 +1,111 @@
+//! Where the time of one step goes: a line for every kernel, the most expensive first.
+//!
+//! Ensures: times are medians over steps of all launches of a kernel in one step; arithmetic counts what the mask shows, traffic is the least
+//! that the kernel's operands allow (each element that it reads or writes once).
+
+use crate::cases::{Case, ready, step_seconds};
+use crate::table::{Figure, Table, median};
+use meshwright_plan::kernel::{Access, Effect, KernelData, NodeData, Skeleton, Slot};
+use meshwright_plan::summary::flops;
+use meshwright_plan::{Kernel, Plan};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Launches of one step, and the time of all of them in each step.
+#[derive(Default)]
+struct Cost {
+    launches: u64,
+    steps: Vec<f64>,
+}
+
+/// Profiles the entry `step` of a case.
+pub fn run(case: &Case, threads: usize, quick: bool, table: &mut Table) -> Result<(), String> {
+    let (compiled, _) = case.compile()?;
+    let mut rank = ready(compiled.plan, threads)?;
+    let mut step = 0;
+    let plain = step_seconds(if quick { 0.0 } else { 3.0 }, &mut || {
+        step += 1;
+        rank.run("step", step);
+    });
+    let mut costs: BTreeMap<Kernel, Cost> = BTreeMap::new();
+    for _ in 0..if quick { 5 } else { 15 } {
+        let mut now: BTreeMap<Kernel, (u64, Duration)> = BTreeMap::new();
+        step += 1;
+        rank.run_timed("step", step, &mut |kernel, time| {
+            let sum = now.entry(kernel).or_default();
+            *sum = (sum.0 + 1, sum.1 + time);
+        });
+        for (kernel, (launches, time)) in now {
+            let cost = costs.entry(kernel).or_default();
+            cost.launches = launches;
+            cost.steps.push(time.as_secs_f64());
+        }
+    }
+    table.part("profile", &format!("{} on {threads} threads, {:.2} ms a step", case.name, plain * 1e3));
+    print(rank.plan(), costs, table);
+    Ok(())
+}
+
+fn print(plan: &Plan, costs: BTreeMap<Kernel, Cost>, table: &mut Table) {
+    let mut lines: Vec<(Kernel, u64, f64)> = costs.into_iter().map(|(kernel, cost)| (kernel, cost.launches, median(cost.steps))).collect();
+    lines.sort_by(|a, b| b.2.total_cmp(&a.2));
+    let total: f64 = lines.iter().map(|line| line.2).sum();
+    let mut families: BTreeMap<&'static str, (u64, f64)> = BTreeMap::new();
+    for (kernel, launches, seconds) in &lines {
+        let data = &plan.kernels[*kernel];
+        let family = families.entry(family(data)).or_default();
+        *family = (family.0 + launches, family.1 + seconds);
+        table.line(&title(*kernel, data), &figures(data, *launches, *seconds, total));
+    }
+    for (family, (launches, seconds)) in families {
+        let figures = [Figure("launches", launches as f64), Figure("ms", seconds * 1e3), Figure("of all", seconds / total)];
+        table.line(&format!("all {family}"), &figures);
+    }
+    let launches: u64 = lines.iter().map(|line| line.1).sum();
+    table.line("all", &[Figure("launches", launches as f64), Figure("ms", total * 1e3)]);
+}
+
+fn figures(kernel: &KernelData, launches: u64, seconds: f64, total: f64) -> Vec<Figure<'static>> {
+    let work = flops(kernel) * launches as f64;
+    let rate = |amount: f64| amount / seconds / 1e9;
+    let mut figures = vec![Figure("launches", launches as f64), Figure("ms", seconds * 1e3), Figure("of all", seconds / total)];
+    figures.push(Figure("GB/s", rate((traffic(kernel) * launches) as f64)));
+    if work > 0.0 {
+        figures.push(Figure("GFLOP/s", rate(work)));
+    }
+    figures
+}
+
+fn title(number: Kernel, kernel: &KernelData) -> String {
+    let sizes: Vec<String> = kernel.dims.values().map(|dim| dim.size.to_string()).collect();
+    format!("{number} {} [{}]", kernel.name, sizes.join(","))
+}
+
+fn family(kernel: &KernelData) -> &'static str {
+    match &kernel.skeleton {
+        Skeleton::Rows(_) => "rows",
+        Skeleton::Contract { .. } => "products",
+        Skeleton::Attention(_) => "attention",
+        Skeleton::AttentionGrad(_) => "attention backward",
+        Skeleton::Segmented => "segmented",
+    }
+}
+
+/// The least bytes that a launch must move: every operand's elements once for reading and once for writing, scratch not counted, and of
+/// operands that are looked up no more elements than there are points. An operand that a launch adds to counts as written only.
+pub fn traffic(kernel: &KernelData) -> u64 {
+    let points = kernel.dims.values().fold(1u64, |points, dim| points.saturating_mul(dim.size));
+    let times = |slot: Slot| match kernel.operands[slot].access {
+        Access::Read | Access::Write => 1,
+        Access::Accumulate => u64::from(loads(kernel, slot)) + 1,
+        Access::Scratch => 0,
+    };
+    kernel.operands.iter().map(|(slot, operand)| times(slot) * operand.extent.min(points) * operand.element.bytes()).sum()
+}
+
+/// Whether a row kernel reads an operand by name.
+pub fn loads(kernel: &KernelData, wanted: Slot) -> bool {
+    let Skeleton::Rows(rows) = &kernel.skeleton else { return false };
+    let stored = rows.effects.iter().any(|effect| matches!(effect, Effect::Store { slot, .. } if *slot == wanted));
+    stored && rows.nodes.values().any(|node| matches!(node, NodeData::Load { slot, .. } if *slot == wanted))
+}

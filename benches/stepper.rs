@@ -1,0 +1,74 @@
+//! A process that trains one model on request: what the benchmark starts for every model, so that memory and start-up are the model's own.
+//!
+//! Protocol, the same as the peers': one JSON line when the model is warm, then for every line with a number on standard input, that many seconds
+//! of steps and one JSON line about them; the end of the input ends the process.
+
+use crate::cases::{Case, ready, step_seconds};
+use meshwright_plan::Plan;
+use meshwright_runtime::measure::allocations::allocations;
+use serde_json::{Map, Value, json};
+use std::io::BufRead;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Nanoseconds since 1970.
+pub fn clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos() as u64
+}
+
+/// Serves until the input ends. `since` is when the command was given.
+pub fn serve(case: &Case, threads: usize, since: u64) -> Result<(), String> {
+    let (compiled, mut stages) = case.compile()?;
+    let (parameters, tokens) = (parameters(&compiled.plan), tokens(&compiled.plan));
+    let began = Instant::now();
+    let mut rank = ready(compiled.plan, threads)?;
+    stages.push(("kernels", began.elapsed().as_secs_f64()));
+    let first = clock().saturating_sub(since) as f64 / 1e9;
+    let mut step = 0;
+    rank.run("step", 1);
+    let loss = rank.readout("loss");
+    let mut one = || {
+        step += 1;
+        rank.run("step", step + 1);
+    };
+    step_seconds(0.0, &mut one);
+    let stages: Map<String, Value> = stages.into_iter().map(|(stage, seconds)| (stage.to_string(), seconds.into())).collect();
+    println!("{}", json!({ "parameters": parameters, "tokens": tokens, "first_step": first, "stages": stages, "loss": loss }));
+    for line in std::io::stdin().lock().lines() {
+        let line = line.map_err(|why| why.to_string())?;
+        let seconds: f64 = line.trim().parse().map_err(|_| format!("a number of seconds, not '{line}'"))?;
+        println!("{}", round(seconds, &mut one));
+    }
+    Ok(())
+}
+
+/// Steps for so many seconds, at least three.
+fn round(seconds: f64, one: &mut dyn FnMut()) -> Value {
+    let began = Instant::now();
+    let mut samples: Vec<f64> = Vec::with_capacity(1 << 20);
+    let before = allocations();
+    while samples.len() < 3 || began.elapsed().as_secs_f64() < seconds && samples.len() < samples.capacity() {
+        let start = Instant::now();
+        one();
+        samples.push(start.elapsed().as_secs_f64());
+    }
+    let allocated = allocations() - before;
+    json!({ "seconds": samples, "allocations": allocated, "memory": peak_memory() })
+}
+
+/// Parameters as 6·N·D counts them: learned positions take part in no matrix product.
+fn parameters(plan: &Plan) -> u64 {
+    let counted = plan.weights.iter().filter(|weight| !weight.path.ends_with(".place"));
+    counted.map(|weight| weight.elements() * weight.count).sum()
+}
+
+/// Tokens of a step: elements of the largest input.
+fn tokens(plan: &Plan) -> u64 {
+    plan.inputs.iter().map(|input| input.dims.iter().map(|dim| dim.size).product()).max().unwrap_or(0)
+}
+
+/// Bytes of memory that this process has held at most; none where the system does not say.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
+}
