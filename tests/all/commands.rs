@@ -113,15 +113,15 @@ fn overrides_reach_dims_numbers_and_settings() {
 fn plan_shows_every_stage() {
     let scratch = with_spec("plan");
     let show = |stage: &str| meshwright(&scratch.path(""), &["plan", "small.mesh", "--show", stage]).well();
-    for (stage, word) in [("model", "cross_entropy"), ("graph", "backward"), ("schedule", "entry step"), ("memory", "arena"), ("kernels", "kernel")] {
+    for (stage, word) in [("model", "contract over Embed"), ("graph", "backward"), ("schedule", "entry step"), ("memory", "arena"), ("kernels", "kernel")] {
         assert!(show(stage).contains(word), "{stage}: {}", show(stage));
     }
     assert!(!show("summary").is_empty());
     let text = meshwright(&scratch.path(""), &["plan", "small.mesh"]).well();
     assert_eq!(text, show("plan"));
-    let plan = meshwright_plan::parse(&text).unwrap_or_else(|why| panic!("{why}"));
+    let plan = meshwright_plan::parse::parse(&text).unwrap_or_else(|why| panic!("{why}"));
     let json = meshwright(&scratch.path(""), &["--json", "plan", "small.mesh"]).json();
-    assert_eq!(json["hash"], serde_json::json!(plan.hash()));
+    assert_eq!(json["hash"], serde_json::json!(meshwright_plan::print::content_hash(&plan)));
     assert_eq!(meshwright(&scratch.path(""), &["plan", "small.mesh", "--show", "shard"]).code, 2);
 }
 
@@ -153,13 +153,13 @@ fn train_writes_a_run_that_generate_reads() {
     let again = meshwright(&scratch.path(""), &["train", "small.mesh", "--out", "run"]);
     assert!(again.code == 1 && again.errors.contains("run::exists"), "{}", again.errors);
     let on = meshwright(&scratch.path(""), &["--json", "train", "small.mesh", "--from", "run", "--set", "train.steps=1"]).json();
-    assert!(on["loss"].as_f64().expect("a loss") < 4.5, "{on}");
+    assert!(on["loss"].as_f64().expect("a loss") < 5.3, "an untrained model has ln 256 = 5.55: {on}");
 }
 
 /// What a run's folder holds.
 fn check_run(folder: &Path) {
     let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_else(|why| panic!("{name}: {why}"));
-    let plan = meshwright_plan::parse(&text("plan.txt")).unwrap_or_else(|why| panic!("{why}"));
+    let plan = meshwright_plan::parse::parse(&text("plan.txt")).unwrap_or_else(|why| panic!("{why}"));
     assert_eq!(plan.name, "Small");
     assert!(text("spec.mesh").contains("model Small"));
     assert!(folder.join("weights.safetensors").exists());

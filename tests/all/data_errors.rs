@@ -1,7 +1,7 @@
 //! Every error of data, runs and weight files, as the command says it.
 //!
 //! A case is a folder `tests/cases/data/CODE`: what it holds is copied to a scratch folder, the commands of its file `command` (one
-//! a line; `train spec.mesh --out run` if there is none) run there, and what the last one says is its snapshot `said.txt`.
+//! a line; `train spec.mesh --out run` if there is none) run there, and what the last one says is its snapshot `CODE.txt`.
 
 use super::commands::meshwright;
 use super::folder::{Scratch, root, shown};
@@ -56,7 +56,7 @@ fn every_case_says_what_it_said() {
             wrong.push(format!("{} does not bring up {code} with a help and exit code 1:\n{text}", shown(&case)));
             continue;
         }
-        wrong.extend(snapshot::compare(&case.join("said.txt"), &text).err());
+        wrong.extend(snapshot::compare(&case.with_extension("txt"), &text).err());
     }
     snapshot::all_equal(&wrong);
 }

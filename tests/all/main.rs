@@ -1,1 +1,19 @@
-//! Whole-program tests: one binary.
+//! Whole-program tests, one binary: a module per kind of claim, and a folder of cases for each that has cases.
+//!
+//! Requires nothing but the repository. Nothing here is timed, and nothing needs a network. `MESHWRIGHT_ACCEPT=1` writes the snapshots
+//! anew instead of comparing them.
+
+mod commands;
+mod data_errors;
+mod determinism;
+mod errors;
+mod examples;
+mod fixture;
+mod folder;
+mod numbers;
+mod plans;
+mod readme;
+mod snapshot;
+mod spec;
+mod tidy;
+mod trained;

@@ -13,8 +13,8 @@ fn plans_are_what_they_were() {
     for path in cases {
         let plan = spec::compile(&path, &[]).plan;
         meshwright_plan::verify::verify(&plan).unwrap_or_else(|found| panic!("{}: {found:?}", shown(&path)));
-        let text = plan.to_string();
-        assert_eq!(meshwright_plan::parse(&text).unwrap_or_else(|why| panic!("{}: {why}", shown(&path))), plan);
+        let text = meshwright_plan::print::print(&plan);
+        assert_eq!(meshwright_plan::parse::parse(&text).unwrap_or_else(|why| panic!("{}: {why}", shown(&path))), plan);
         wrong.extend(snapshot::compare(&path.with_extension("plan"), &text).err());
     }
     snapshot::all_equal(&wrong);

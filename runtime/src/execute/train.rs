@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::report::{Metrics, MetricsFile, Progress, RunFolder, signal};
 use crate::state::weights::{self, Tensor};
 use meshwright_plan::Element;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
@@ -161,9 +162,11 @@ pub fn save(rank: &Rank, path: &Path, step: u64) -> Result<(), Error> {
     weights::write(path, &[("model", &rank.plan().name), ("step", &step.to_string())], &tensors)
 }
 
-/// Reads all weights of record.
+/// Reads all weights of record; a file that holds others too is refused.
 pub fn restore(rank: &mut Rank, path: &Path) -> Result<(), Error> {
     let file = weights::WeightFile::open(path)?;
+    let known: BTreeSet<String> = rank.plan().weights.iter().flat_map(|weight| (0..weight.count).map(|copy| weight.name(copy))).collect();
+    file.only(&|name| known.contains(name))?;
     for weight in rank.plan().weights.clone() {
         let dims: Vec<usize> = weight.dims.iter().map(|dim| dim.size as usize).collect();
         for copy in 0..weight.count {

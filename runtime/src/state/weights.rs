@@ -108,8 +108,13 @@ impl WeightFile {
         for (name, dims, out) in wanted.iter_mut() {
             self.read_from(&tensors, name, dims, out)?;
         }
+        self.only(&|name| wanted.iter().any(|(known, _, _)| *known == name))
+    }
+
+    /// Refuses a file that holds weights other than the known ones.
+    pub fn only(&self, known: &dyn Fn(&str) -> bool) -> Result<(), Error> {
         let mut unknown = self.names()?;
-        unknown.retain(|name| !wanted.iter().any(|(known, _, _)| known == name));
+        unknown.retain(|name| !known(name));
         if unknown.is_empty() { Ok(()) } else { Err(Error::WeightUnknown { path: self.path.clone(), names: unknown }) }
     }
 
