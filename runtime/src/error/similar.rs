@@ -1,8 +1,14 @@
 //! The nearest known word to a misspelt one, for "did you mean".
 
-/// The candidate nearest to `word` by edits, if it is near enough to be a slip of the same word (a third of its letters at most).
+/// The candidate nearest to `word` by edits, if it is near enough to be a slip of the same word: one edit in three or four letters, two up to
+/// eight, three beyond; a shorter word is never guessed.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).max(1);
+    let limit = match word.chars().count() {
+        0..=2 => 0,
+        3..=4 => 1,
+        5..=8 => 2,
+        _ => 3,
+    };
     candidates
         .into_iter()
         .map(|candidate| (edits(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
@@ -35,6 +41,8 @@ mod tests {
     fn finds_slips_and_nothing_far() {
         assert_eq!(closest("romms", ["area", "rooms", "price"]), Some("rooms"));
         assert_eq!(closest("Price", ["area", "rooms", "price"]), Some("price"));
+        assert_eq!(closest("romos", ["area", "rooms", "price"]), Some("rooms"));
+        assert_eq!(closest("y", ["x", "area"]), None);
         assert_eq!(closest("garden", ["area", "rooms", "price"]), None);
         assert_eq!(edits("kitten", "sitting"), 3);
     }
