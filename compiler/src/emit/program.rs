@@ -4,7 +4,7 @@ use crate::fuse::ir::{Buffer, Fused};
 use crate::graph::ir::Role;
 use crate::memory::scratch;
 use cranelift_entity::PrimaryMap;
-use meshwright_plan::kernel::{Access, Kernel, KernelData};
+use meshwright_plan::kernel::{Access, Kernel, KernelData, Operand};
 use meshwright_plan::program::{Launch, Param, Place, Program, ProgramData};
 
 /// What a parameter of a program stands for. Ordered: the order of parameters.
@@ -79,9 +79,13 @@ impl Programs {
         Made { program, keys, scratch: scratch.bytes }
     }
 
+    /// The kernel, or one that does the same: names, its own and its operands', are for people.
     fn kernel(&mut self, kernel: &KernelData) -> Kernel {
+        let operand = |operand: &Operand| Operand { name: String::new(), ..operand.clone() };
         let same = |known: &KernelData| {
-            known.skeleton == kernel.skeleton && known.dims == kernel.dims && known.operands == kernel.operands
+            known.skeleton == kernel.skeleton
+                && known.dims == kernel.dims
+                && known.operands.values().map(operand).eq(kernel.operands.values().map(operand))
         };
         match self.kernels.iter().find(|(_, known)| same(known)) {
             Some((found, _)) => found,
@@ -96,7 +100,7 @@ impl Programs {
         }
         let taken = |name: &str| self.programs.values().any(|known| known.name == name);
         if taken(&data.name) {
-            let numbered = (2..).map(|number| format!("{}{number}", data.name)).find(|name| !taken(name));
+            let numbered = (2..).map(|number| format!("{}_{number}", data.name)).find(|name| !taken(name));
             data.name = numbered.unwrap_or_default();
         }
         self.programs.push(data)
@@ -155,7 +159,7 @@ fn role_name(role: Role, buffer: &str) -> String {
         Role::Report(at) => numbered("report", at),
         Role::Rest => "weights".to_string(),
         Role::Gradient => "gradients".to_string(),
-        Role::Moment(at) => numbered("moment", at + 1),
+        Role::Moment(at) => format!("moment{}", at + 1),
         Role::Factor => "factor".to_string(),
         Role::SquareSum => "square_sum".to_string(),
     }
