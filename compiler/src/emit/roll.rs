@@ -13,13 +13,14 @@ pub fn roll(calls: Vec<Call>) -> Vec<Item> {
     let mut items = Vec::new();
     let mut at = 0;
     while at < calls.len() {
-        let best = (1..=PERIODS).map(|period| (period * rounds(&calls[at..], period), period)).max_by_key(|(covered, period)| (*covered, usize::MAX - period));
+        let covered = (1..=PERIODS).map(|period| (period * rounds(&calls[at..], period), period));
+        let best = covered.filter(|(covered, period)| covered > period).max_by_key(|(covered, period)| (*covered, PERIODS - period));
         match best {
-            Some((covered, period)) if covered > period => {
+            Some((covered, period)) => {
                 items.push(loop_over(&calls[at..at + covered], period));
                 at += covered;
             }
-            _ => {
+            None => {
                 items.push(Item::Call(calls[at].clone()));
                 at += 1;
             }
@@ -120,6 +121,14 @@ mod tests {
         assert!(matches!(&items[1], Item::Loop { reverse: true, .. }));
         let expected: Vec<(u32, u64, u64)> = calls.iter().map(|call| (call.program.as_u32(), call.bindings[0].offset, call.iteration.0)).collect();
         assert_eq!(unrolled(&items), expected);
+    }
+
+    #[test]
+    fn a_run_among_many_other_calls_is_found() {
+        let others: Vec<Call> = (0..30).map(|at| call(10 + at, 7 * at as u64 * at as u64, 0)).collect();
+        let run: Vec<Call> = (0..5).map(|layer| call(1, 100 * layer, layer)).collect();
+        let items = roll([others.clone(), run, others].concat());
+        assert_eq!(items.iter().filter(|item| matches!(item, Item::Loop { start: 0, end: 5, .. })).count(), 1);
     }
 
     #[test]
