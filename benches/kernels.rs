@@ -7,10 +7,11 @@ use crate::cases::{Case, ready, step_seconds};
 use crate::machine::{ARRAY, bandwidth};
 use crate::profile::traffic;
 use crate::table::{Figure, Table};
-use meshwright_plan::arena::{RegionData, RegionKind};
+use meshwright_plan::arena::{Region, RegionData, RegionKind};
 use meshwright_plan::kernel::{Access, KernelData, NodeData, Role, Skeleton, Slot};
 use meshwright_plan::program::{Accumulate, Address, Call, CallAccumulate, Entry, Item, Launch, Param, Place};
 use meshwright_plan::{DimSize, Element, Input, Kernel, Plan, ProgramData};
+use meshwright_runtime::execute::flat::{Step, flatten};
 use meshwright_runtime::measure::streams::{Pass, Streams};
 
 /// The least and the most that a measured kernel moves.
@@ -33,32 +34,33 @@ pub fn run(threads: usize, quick: bool, table: &mut Table) -> Result<(), String>
             let large = (LEAST..=MOST).contains(&traffic(data));
             let known =
                 seen.iter().any(|known| known.skeleton == data.skeleton && (known.name == data.name || known.operands == data.operands));
-            if matches!(data.skeleton, Skeleton::Rows(_)) && large && !known && in_step(&plan, kernel) {
+            let places = in_step(&plan, kernel).filter(|_| matches!(data.skeleton, Skeleton::Rows(_)) && large && !known);
+            if let Some(places) = places {
                 seen.push(data.clone());
-                measure(&plan, data, threads, quick, table)?;
+                measure(&alone(&plan, data, &places), data, threads, quick, table)?;
             }
         }
     }
     Ok(())
 }
 
-/// Whether a training step launches the kernel.
-fn in_step(plan: &Plan, kernel: Kernel) -> bool {
-    fn calls(plan: &Plan, items: &[Item], kernel: Kernel) -> bool {
-        items.iter().any(|item| match item {
-            Item::Loop { body, .. } => calls(plan, body, kernel),
-            Item::Call(call) => plan.programs[call.program].launches.iter().any(|launch| launch.kernel == kernel),
-            Item::Control => false,
-        })
-    }
-    plan.entries.iter().any(|entry| entry.name == "step" && calls(plan, &entry.body, kernel))
+/// Where the operands of a kernel stand in its first launch of a training step; none if a step does not launch it.
+fn in_step(plan: &Plan, kernel: Kernel) -> Option<Vec<u64>> {
+    let flat = flatten(plan, plan.entries.iter().find(|entry| entry.name == "step")?);
+    let mut launches = flat.sections.iter().flat_map(|section| &section.steps).filter_map(|step| match step {
+        Step::Launch(launch) => Some(launch),
+        Step::Control => None,
+    });
+    let launch = launches.find(|launch| launch.kernel == kernel)?;
+    Some(flat.operands[launch.first..launch.first + launch.count].iter().map(|operand| operand.offset).collect())
 }
 
-fn measure(plan: &Plan, kernel: &KernelData, threads: usize, quick: bool, table: &mut Table) -> Result<(), String> {
-    let mut rank = ready(alone(plan, kernel), threads)?;
+fn measure(alone: &Plan, kernel: &KernelData, threads: usize, quick: bool, table: &mut Table) -> Result<(), String> {
+    let mut rank = ready(alone.clone(), threads)?;
     let mut streams = Streams::new(rank.pool(), ARRAY).map_err(|why| why.to_string())?;
-    let update =
-        kernel.operands.keys().any(|slot| kernel.operands[slot].access == Access::Accumulate && crate::profile::loads(kernel, slot));
+    // Numbers of the step are the optimizer's: its kernels write what they have read.
+    let Skeleton::Rows(rows) = &kernel.skeleton else { return Ok(()) };
+    let update = rows.nodes.values().any(|node| matches!(node, NodeData::Scalar(_)));
     let pass = if update { Pass::Scale } else { Pass::Triad };
     let before = bandwidth(&mut streams, rank.pool(), pass, 5);
     let mut step = 0;
@@ -76,15 +78,20 @@ fn measure(plan: &Plan, kernel: &KernelData, threads: usize, quick: bool, table:
     Ok(())
 }
 
-/// A plan whose step launches one kernel once, on a region of its own for every operand; what the kernel reads are its inputs.
-fn alone(of: &Plan, kernel: &KernelData) -> Plan {
+/// A plan whose step launches one kernel once, on a region of its own for every place that it has; what the kernel reads are its inputs.
+fn alone(of: &Plan, kernel: &KernelData, at: &[u64]) -> Plan {
     let mut plan = Plan { name: kernel.name.clone(), scalars: of.scalars.clone(), ..Plan::default() };
     let (mut params, mut places, mut bindings) = (Vec::new(), Vec::new(), Vec::new());
-    for (slot, operand) in kernel.operands.iter() {
+    let mut regions: Vec<Region> = Vec::new();
+    for ((slot, operand), place) in kernel.operands.iter().zip(at) {
         let bytes = operand.extent * operand.element.bytes();
-        let offset = plan.arena.bytes;
-        plan.arena.bytes += bytes.next_multiple_of(2 << 20);
-        let region = plan.arena.regions.push(RegionData { name: operand.name.clone(), kind: RegionKind::Data, offset, bytes });
+        let same = at.iter().position(|earlier| earlier == place).and_then(|earlier| regions.get(earlier)).copied();
+        let region = same.unwrap_or_else(|| {
+            let offset = plan.arena.bytes;
+            plan.arena.bytes += bytes.next_multiple_of(2 << 20);
+            plan.arena.regions.push(RegionData { name: operand.name.clone(), kind: RegionKind::Data, offset, bytes })
+        });
+        regions.push(region);
         let read = matches!(operand.access, Access::Read | Access::Accumulate);
         if read && operand.element != Element::Bool {
             let bound = (operand.element == Element::I32).then(|| bound(kernel, slot));

@@ -143,8 +143,8 @@ fn print(case: &Case, systems: &[System], peak: f64, table: &mut Table) {
         table.line(&format!("{} {}", case.name, system.name), &figures);
     }
     table.line(&format!("{} peak of multiply-adds", case.name), &[Figure("GFLOP/s", peak / 1e9)]);
-    let stages = ours.about["stages"].as_object().into_iter().flatten();
-    let stages: Vec<Figure<'_>> = stages.filter_map(|(stage, seconds)| Some(Figure(stage, seconds.as_f64()? * 1e3))).collect();
+    let stages = ours.about["stages"].as_array().into_iter().flatten();
+    let stages: Vec<Figure<'_>> = stages.filter_map(|stage| Some(Figure(stage[0].as_str()?, stage[1].as_f64()? * 1e3))).collect();
     table.line(&format!("{} stages, ms", case.name), &stages);
 }
 

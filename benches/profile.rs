@@ -104,7 +104,7 @@ pub fn traffic(kernel: &KernelData) -> u64 {
 }
 
 /// Whether a row kernel reads an operand by name.
-pub fn loads(kernel: &KernelData, wanted: Slot) -> bool {
+fn loads(kernel: &KernelData, wanted: Slot) -> bool {
     let Skeleton::Rows(rows) = &kernel.skeleton else { return false };
     let stored = rows.effects.iter().any(|effect| matches!(effect, Effect::Store { slot, .. } if *slot == wanted));
     stored && rows.nodes.values().any(|node| matches!(node, NodeData::Load { slot, .. } if *slot == wanted))

@@ -6,7 +6,7 @@
 use crate::cases::{Case, ready, step_seconds};
 use meshwright_plan::Plan;
 use meshwright_runtime::measure::allocations::allocations;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::io::BufRead;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -21,7 +21,7 @@ pub fn serve(case: &Case, threads: usize, since: u64) -> Result<(), String> {
     let (parameters, tokens) = (parameters(&compiled.plan), tokens(&compiled.plan));
     let began = Instant::now();
     let mut rank = ready(compiled.plan, threads)?;
-    stages.push(("kernels", began.elapsed().as_secs_f64()));
+    stages.push(("kernels and weights", began.elapsed().as_secs_f64()));
     let first = clock().saturating_sub(since) as f64 / 1e9;
     let mut step = 0;
     rank.run("step", 1);
@@ -31,7 +31,6 @@ pub fn serve(case: &Case, threads: usize, since: u64) -> Result<(), String> {
         rank.run("step", step + 1);
     };
     step_seconds(0.0, &mut one);
-    let stages: Map<String, Value> = stages.into_iter().map(|(stage, seconds)| (stage.to_string(), seconds.into())).collect();
     println!("{}", json!({ "parameters": parameters, "tokens": tokens, "first_step": first, "stages": stages, "loss": loss }));
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|why| why.to_string())?;
