@@ -85,7 +85,8 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
 
 impl Writer {
     fn open(folder: &RunFolder, threads: Option<usize>) -> Result<Writer, Failure> {
-        let text = std::fs::read_to_string(folder.plan()).map_err(|why| Failure::Run(format!("cannot read {}: {why}", folder.plan().display())))?;
+        let text = std::fs::read_to_string(folder.plan())
+            .map_err(|why| Failure::Run(format!("cannot read {}: {why}", folder.plan().display())))?;
         let plan = meshwright_plan::parse::parse(&text).map_err(|why| Failure::Run(format!("{}: {why}", folder.plan().display())))?;
         meshwright_plan::verify::verify(&plan).map_err(|why| Failure::Run(format!("{}: {}", folder.plan().display(), first(&why))))?;
         let (tokens, window, vocabulary) = shape(&plan)?;

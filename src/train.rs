@@ -135,7 +135,8 @@ fn course(settings: &settings::Settings, seconds: Option<f64>) -> Course {
 
 fn metric_names(loaded: &Loaded) -> Vec<String> {
     let readouts = loaded.compiled.plan.readouts.iter().map(|readout| readout.name.clone());
-    let mut names: Vec<String> = readouts.filter(|name| name != "loss" && name != "grad_norm" && !name.starts_with("validation_")).collect();
+    let mut names: Vec<String> =
+        readouts.filter(|name| name != "loss" && name != "grad_norm" && !name.starts_with("validation_")).collect();
     names.sort();
     names.dedup();
     names

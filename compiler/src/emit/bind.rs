@@ -157,4 +157,3 @@ impl<'a> Binder<'a> {
 pub fn at(region: Region, offset: u64) -> Address {
     Address { region, offset, micro: 0, layer: 0, accumulate: CallAccumulate::Write }
 }
-

@@ -119,7 +119,8 @@ mod tests {
         let items = roll(calls.clone());
         assert_eq!(items.len(), 2);
         assert!(matches!(&items[1], Item::Loop { reverse: true, .. }));
-        let expected: Vec<(u32, u64, u64)> = calls.iter().map(|call| (call.program.as_u32(), call.bindings[0].offset, call.iteration.0)).collect();
+        let expected: Vec<(u32, u64, u64)> =
+            calls.iter().map(|call| (call.program.as_u32(), call.bindings[0].offset, call.iteration.0)).collect();
         assert_eq!(unrolled(&items), expected);
     }
 

@@ -54,7 +54,8 @@ impl Rank {
     /// Compiles the plan's kernels and maps its arena. `seed` keys initial weights and random sites.
     pub fn new(plan: Plan, pool: Pool, seed: u64) -> Result<Rank, Error> {
         let arena = Arena::new(plan.arena.bytes)?;
-        let device = Cpu::load(&plan, pool).map_err(|error| Error::Kernel { name: error.kernel.unwrap_or_default(), why: error.message })?;
+        let device =
+            Cpu::load(&plan, pool).map_err(|error| Error::Kernel { name: error.kernel.unwrap_or_default(), why: error.message })?;
         let entries = plan.entries.iter().map(|entry| (entry.name.clone(), flatten(&plan, entry))).collect();
         let (scalars, exact) = (vec![0.0; plan.scalars.len()], vec![0.0; plan.scalars.len()]);
         Ok(Rank { plan, arena, device, seed, entries, scalars, exact })

@@ -203,7 +203,11 @@ impl Emitter<'_, '_> {
     fn fresh_lane_value(&mut self, node: Node, lanes: &mut Lanes<'_>) -> Value {
         let element = self.schedule.types[node];
         if self.schedule.levels[node] != Level::Lane {
-            return if lanes.vector.is_some() { lanes.around.splats[node].expect("splats stand ahead of the loop") } else { self.scalar(node) };
+            return if lanes.vector.is_some() {
+                lanes.around.splats[node].expect("splats stand ahead of the loop")
+            } else {
+                self.scalar(node)
+            };
         }
         if self.schedule.is_read(self.rows, node, lanes.around.time) {
             let base = lanes.around.bases[node].expect("addresses of buffers stand ahead of the loop");
