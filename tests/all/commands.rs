@@ -86,7 +86,11 @@ fn check_shows_what_is_wrong_and_exits_with_1() {
     scratch.write("wrong.mesh", &SMALL.replace("[Embed -> Vocab]", "[Embde -> Vocab]"));
     let done = meshwright(&scratch.path(""), &["check", "wrong.mesh"]);
     assert_eq!(done.code, 1);
-    assert!(done.out.is_empty() && done.errors.contains("model::unknown_dim") && done.errors.contains("did you mean `Embed`?"), "{}", done.errors);
+    assert!(
+        done.out.is_empty() && done.errors.contains("model::unknown_dim") && done.errors.contains("did you mean `Embed`?"),
+        "{}",
+        done.errors
+    );
     let done = meshwright(&scratch.path(""), &["check", "wrong.mesh", "--json"]);
     let first = &done.json()["diagnostics"][0];
     assert_eq!((done.code, first["code"].as_str()), (1, Some("model::unknown_dim")));
@@ -96,7 +100,9 @@ fn check_shows_what_is_wrong_and_exits_with_1() {
 #[test]
 fn wrong_usage_exits_with_2() {
     let scratch = with_spec("usage");
-    for arguments in [&["chekc"][..], &["check"], &["check", "small.mesh", "--set", "nothing"], &["explain", "no::such"], &["fmt", "none.mesh"]] {
+    for arguments in
+        [&["chekc"][..], &["check"], &["check", "small.mesh", "--set", "nothing"], &["explain", "no::such"], &["fmt", "none.mesh"]]
+    {
         let done = meshwright(&scratch.path(""), arguments);
         assert_eq!((done.code, done.out.as_str()), (2, ""), "{arguments:?}: {}", done.errors);
     }
@@ -113,7 +119,9 @@ fn overrides_reach_dims_numbers_and_settings() {
 fn plan_shows_every_stage() {
     let scratch = with_spec("plan");
     let show = |stage: &str| meshwright(&scratch.path(""), &["plan", "small.mesh", "--show", stage]).well();
-    for (stage, word) in [("model", "contract over Embed"), ("graph", "backward"), ("schedule", "entry step"), ("memory", "arena"), ("kernels", "kernel")] {
+    for (stage, word) in
+        [("model", "contract over Embed"), ("graph", "backward"), ("schedule", "entry step"), ("memory", "arena"), ("kernels", "kernel")]
+    {
         assert!(show(stage).contains(word), "{stage}: {}", show(stage));
     }
     assert!(!show("summary").is_empty());
@@ -211,7 +219,11 @@ fn test_compares_with_accepted_plans() {
     let text = fs::read_to_string(scratch.path("small.mesh")).expect("the spec");
     scratch.write("small.mesh", &text.replace("Embed = 16", "Embed = 24"));
     let changed = test(&["test"]);
-    assert!(changed.code == 1 && changed.out.contains("differs") && changed.out.contains("\n-") && changed.out.contains("\n+"), "{}", changed.out);
+    assert!(
+        changed.code == 1 && changed.out.contains("differs") && changed.out.contains("\n-") && changed.out.contains("\n+"),
+        "{}",
+        changed.out
+    );
     assert_eq!(test(&["--json", "test", "--accept"]).json()["specs"][0]["verdict"].as_str(), Some("accepted"));
 }
 

@@ -26,7 +26,11 @@ fn plans_verify_and_read_back() {
 
 #[test]
 fn specs_stand_in_the_one_layout() {
-    let specs = [files(&root().join("examples"), "mesh"), files(&root().join("compiler/std"), "mesh"), files(&root().join("tests/numbers"), "mesh")];
+    let specs = [
+        files(&root().join("examples"), "mesh"),
+        files(&root().join("compiler/std"), "mesh"),
+        files(&root().join("tests/numbers"), "mesh"),
+    ];
     for path in specs.concat() {
         let text = fs::read_to_string(&path).expect("a spec");
         let laid_out = meshwright_grammar::format(&text).unwrap_or_else(|_| panic!("{} parses", shown(&path)));
@@ -65,6 +69,11 @@ fn the_plan_of_gpt2_is_short_and_has_no_layers_in_it() {
 #[test]
 fn a_plan_is_the_same_every_time() {
     for path in examples() {
-        assert_eq!(meshwright_plan::print::content_hash(&compile(&path, &[]).plan), meshwright_plan::print::content_hash(&compile(&path, &[]).plan), "{}", shown(&path));
+        assert_eq!(
+            meshwright_plan::print::content_hash(&compile(&path, &[]).plan),
+            meshwright_plan::print::content_hash(&compile(&path, &[]).plan),
+            "{}",
+            shown(&path)
+        );
     }
 }

@@ -141,7 +141,8 @@ impl Case {
         let path = |weight| &self.compiled.graph.weights[weight].path;
         let name = |weight, copy| str::replacen(path(weight), "[*]", &format!("[{copy}]"), 1);
         // The interpreter keeps a gradient in its own order of dims; PyTorch's are in the order of the declaration.
-        let arranged = |weight, tensor: &Tensor| tensor.arranged(&self.compiled.graph.weights[weight].dims(), &self.compiled.graph.dims).data;
+        let arranged =
+            |weight, tensor: &Tensor| tensor.arranged(&self.compiled.graph.weights[weight].dims(), &self.compiled.graph.dims).data;
         outcome.gradients.iter().map(|((weight, copy), tensor)| (name(*weight, *copy), arranged(*weight, tensor))).collect()
     }
 

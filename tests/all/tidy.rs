@@ -97,7 +97,13 @@ fn no_module_is_a_drawer() {
 fn nothing_is_left_open() {
     // Put together here, so that this file does not hold them.
     let words = ["to", "do!"].concat();
-    let open = [words.clone(), ["unimple", "mented!"].concat(), ["#[ig", "nore"].concat(), ["allow(dead", "_code"].concat(), ["FIX", "ME"].concat()];
+    let open = [
+        words.clone(),
+        ["unimple", "mented!"].concat(),
+        ["#[ig", "nore"].concat(),
+        ["allow(dead", "_code"].concat(),
+        ["FIX", "ME"].concat(),
+    ];
     let mut found = Vec::new();
     for (path, text) in sources() {
         for (number, line) in text.lines().enumerate() {
