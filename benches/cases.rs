@@ -2,7 +2,7 @@
 //!
 //! Ensures: GPT-2 is the 10M GPT's spec with other numbers, so that AdamW decays every weight and nothing is clipped, as in the peers.
 
-use crate::table::median;
+use crate::table::Spread;
 use meshwright_compiler::Compiled;
 use meshwright_grammar::Sources;
 use meshwright_grammar::tree::Expr;
@@ -109,8 +109,8 @@ pub fn ready(plan: Plan, threads: usize) -> Result<Rank, String> {
     Ok(rank)
 }
 
-/// Seconds of a step: the median over `seconds` of steps, at least five, after two that do not count. Steps are counted on from `step`.
-pub fn step_seconds(seconds: f64, step: &mut dyn FnMut()) -> f64 {
+/// Seconds of a step, over `seconds` of steps, at least five, after two that do not count.
+pub fn step_seconds(seconds: f64, step: &mut dyn FnMut()) -> Spread {
     (0..2).for_each(|_| step());
     let began = Instant::now();
     let mut samples = Vec::new();
@@ -119,5 +119,5 @@ pub fn step_seconds(seconds: f64, step: &mut dyn FnMut()) -> f64 {
         step();
         samples.push(start.elapsed().as_secs_f64());
     }
-    median(samples)
+    Spread::of(samples)
 }

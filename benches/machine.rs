@@ -1,6 +1,6 @@
 //! The machine's limits: multiply-adds and memory bandwidth, on one thread and on all.
 
-use crate::table::{Figure, Table, median};
+use crate::table::{Figure, Spread, Table};
 use meshwright_runtime::device::cpu::isa::Isa;
 use meshwright_runtime::measure::arithmetic;
 use meshwright_runtime::measure::streams::{Pass, Streams};
@@ -11,16 +11,16 @@ pub const ARRAY: u64 = 256 << 20;
 /// Rounds of multiply-adds: some tens of milliseconds.
 const ROUNDS: u64 = 10_000_000;
 
-/// Peak FLOP/s of a pool: the median of so many samples.
-pub fn peak(pool: &Pool, samples: usize) -> f64 {
+/// Seconds of a GFLOP on a pool, over so many samples.
+pub fn peak(pool: &Pool, samples: usize) -> Spread {
     arithmetic::peak(pool, ROUNDS / 10);
-    median((0..samples).map(|_| arithmetic::peak(pool, ROUNDS)).collect())
+    Spread::of((0..samples).map(|_| 1e9 / arithmetic::peak(pool, ROUNDS)).collect())
 }
 
-/// Bytes/s of a pass: the median of so many samples.
-pub fn bandwidth(streams: &mut Streams, pool: &Pool, pass: Pass, samples: usize) -> f64 {
+/// Seconds of a GB of a pass, over so many samples.
+pub fn bandwidth(streams: &mut Streams, pool: &Pool, pass: Pass, samples: usize) -> Spread {
     streams.rate(pool, pass);
-    median((0..samples).map(|_| streams.rate(pool, pass)).collect())
+    Spread::of((0..samples).map(|_| 1e9 / streams.rate(pool, pass)).collect())
 }
 
 /// Prints the part `machine`.
@@ -31,14 +31,17 @@ pub fn run(threads: usize, quick: bool, table: &mut Table) -> Result<(), String>
     for count in counts {
         let pool = Pool::new(count, true);
         let mut streams = Streams::new(&pool, ARRAY).map_err(|why| why.to_string())?;
-        let mut rate = |pass: Pass| bandwidth(&mut streams, &pool, pass, samples) / 1e9;
+        let mut rate = |pass: Pass| bandwidth(&mut streams, &pool, pass, samples);
         let [triad, copy, scale] = [Pass::Triad, Pass::Copy, Pass::Scale].map(&mut rate);
-        let figures = [
-            Figure("GFLOP/s peak", peak(&pool, samples) / 1e9),
-            Figure("GB/s triad", triad),
-            Figure("GB/s copy", copy),
-            Figure("GB/s in-place scale", scale),
-        ];
+        let mut figures = Vec::new();
+        for (name, best, spread) in [
+            ("GFLOP/s", "GFLOP/s best", peak(&pool, samples)),
+            ("GB/s triad", "best triad", triad),
+            ("GB/s copy", "best copy", copy),
+            ("GB/s in-place scale", "best scale", scale),
+        ] {
+            figures.extend([Figure(name, 1.0 / spread.median), Figure(best, 1.0 / spread.least)]);
+        }
         table.line(&format!("{count} thread{}", if count == 1 { "" } else { "s" }), &figures);
     }
     Ok(())

@@ -6,7 +6,7 @@
 use crate::cases::{Case, DIMS};
 use crate::machine;
 use crate::stepper::clock;
-use crate::table::{Figure, Table, median};
+use crate::table::{Figure, Spread, Table, median};
 use meshwright_runtime::pool::Pool;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
@@ -37,8 +37,8 @@ struct System {
     output: BufReader<ChildStdout>,
     /// What it said when it was warm.
     about: Value,
-    /// Median seconds of a step, of each round.
-    steps: Vec<f64>,
+    /// Seconds of a step, of each round.
+    steps: Vec<Spread>,
     memory: Option<f64>,
     allocations: Option<u64>,
 }
@@ -67,7 +67,7 @@ impl System {
         Err(format!("{} ended early; what it said is above", self.name))
     }
 
-    fn round(&mut self, seconds: f64) -> Result<f64, String> {
+    fn round(&mut self, seconds: f64) -> Result<(), String> {
         let input = self.input.as_mut().ok_or("a process without input")?;
         writeln!(input, "{seconds}").and_then(|()| input.flush()).map_err(|why| format!("{}: {why}", self.name))?;
         let answer = self.answer()?;
@@ -77,10 +77,20 @@ impl System {
         }
         self.memory = answer["memory"].as_f64().or(self.memory);
         self.allocations = answer["allocations"].as_u64().map(|count| count + self.allocations.unwrap_or(0));
-        let step = median(samples);
-        self.steps.push(step);
-        Ok(step)
+        self.steps.push(Spread::of(samples));
+        Ok(())
     }
+
+    /// Over all rounds: the median of medians, the least of all.
+    fn step(&self) -> Spread {
+        across(&self.steps)
+    }
+}
+
+/// The median of medians, the least of all.
+fn across(rounds: &[Spread]) -> Spread {
+    let least = rounds.iter().map(|round| round.least).fold(f64::INFINITY, f64::min);
+    Spread { median: median(rounds.iter().map(|round| round.median).collect()), least }
 }
 
 impl Drop for System {
@@ -120,29 +130,32 @@ fn model(course: &Course<'_>, case: &Case, table: &mut Table) -> Result<(), Stri
             system.round(course.seconds)?;
         }
     }
-    print(case, &systems, median(peaks), table);
+    print(case, &systems, across(&peaks), table);
     Ok(())
 }
 
-fn print(case: &Case, systems: &[System], peak: f64, table: &mut Table) {
+fn print(case: &Case, systems: &[System], peak: Spread, table: &mut Table) {
     let ours = &systems[0];
     let number = |key: &str| ours.about[key].as_f64().unwrap_or(f64::NAN);
-    let (parameters, tokens) = (number("parameters"), number("tokens"));
+    let (tokens, gflop) = (number("tokens"), 6.0 * number("parameters") * number("tokens") / 1e9);
     for system in systems {
-        let step = median(system.steps.clone());
-        let flops = 6.0 * parameters * tokens / step;
-        let mut figures = vec![Figure("tokens/s", tokens / step), Figure("ms", step * 1e3), Figure("of peak", flops / peak)];
+        let step = system.step();
+        let mut figures =
+            vec![Figure("tokens/s", tokens / step.median), Figure("ms", step.median * 1e3), Figure("ms best", step.least * 1e3)];
+        figures.push(Figure("of peak", gflop * peak.median / step.median));
+        figures.push(Figure("of peak, best to best", gflop * peak.least / step.least));
         figures.extend(system.memory.map(|bytes| Figure("MiB", (bytes / f64::from(1 << 20)).round())));
         if system.name != ours.name {
-            let rounds = ours.steps.iter().zip(&system.steps).map(|(own, peer)| peer / own);
-            figures.push(Figure("times as fast", median(rounds.collect())));
+            let rounds = ours.steps.iter().zip(&system.steps).map(|(own, peer)| peer.median / own.median);
+            figures.push(Figure("times slower than ours", median(rounds.collect())));
+            figures.push(Figure("times, best to best", step.least / ours.step().least));
         }
         figures.extend(system.allocations.map(|count| Figure("allocations", count as f64)));
         figures.extend(system.about["first_step"].as_f64().map(|seconds| Figure("s to first step", seconds)));
         figures.extend(system.about["loss"].as_f64().map(|loss| Figure("first loss", loss)));
         table.line(&format!("{} {}", case.name, system.name), &figures);
     }
-    table.line(&format!("{} peak of multiply-adds", case.name), &[Figure("GFLOP/s", peak / 1e9)]);
+    table.line(&format!("{} peak of multiply-adds", case.name), &[Figure("GFLOP/s", 1.0 / peak.median), Figure("best", 1.0 / peak.least)]);
     let stages = ours.about["stages"].as_array().into_iter().flatten();
     let stages: Vec<Figure<'_>> = stages.filter_map(|stage| Some(Figure(stage[0].as_str()?, stage[1].as_f64()? * 1e3))).collect();
     table.line(&format!("{} stages, ms", case.name), &stages);

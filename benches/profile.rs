@@ -1,11 +1,11 @@
 //! Where the time of one step goes: a line for every kernel, the most expensive first.
 //!
-//! Ensures: times are medians over steps of all launches of a kernel in one step; arithmetic counts what the mask shows, traffic is the least
-//! that the kernel's operands allow (each element that it reads or writes once).
+//! Ensures: the time of a kernel is that of all its launches in one step, the median and the least over steps; shares and rates are of the least.
+//! Arithmetic counts what the mask shows; traffic is the least that the kernel's operands allow (each element that it reads or writes once).
 
 use crate::cases::{Case, ready, step_seconds};
-use crate::table::{Figure, Table, median};
-use meshwright_plan::kernel::{Access, Effect, KernelData, NodeData, Skeleton, Slot};
+use crate::table::{Figure, Spread, Table};
+use meshwright_plan::kernel::{Access, Effect, KernelData, NodeData, Role, Skeleton, Slot};
 use meshwright_plan::summary::flops;
 use meshwright_plan::{Kernel, Plan};
 use std::collections::BTreeMap;
@@ -41,34 +41,39 @@ pub fn run(case: &Case, threads: usize, quick: bool, table: &mut Table) -> Resul
             cost.steps.push(time.as_secs_f64());
         }
     }
-    table.part("profile", &format!("{} on {threads} threads, {:.2} ms a step", case.name, plain * 1e3));
+    table.part(
+        "profile",
+        &format!("{} on {threads} threads; a step takes {:.2} ms, at best {:.2}", case.name, plain.median * 1e3, plain.least * 1e3),
+    );
     print(rank.plan(), costs, table);
     Ok(())
 }
 
 fn print(plan: &Plan, costs: BTreeMap<Kernel, Cost>, table: &mut Table) {
-    let mut lines: Vec<(Kernel, u64, f64)> = costs.into_iter().map(|(kernel, cost)| (kernel, cost.launches, median(cost.steps))).collect();
-    lines.sort_by(|a, b| b.2.total_cmp(&a.2));
-    let total: f64 = lines.iter().map(|line| line.2).sum();
+    let mut lines: Vec<(Kernel, u64, Spread)> =
+        costs.into_iter().map(|(kernel, cost)| (kernel, cost.launches, Spread::of(cost.steps))).collect();
+    lines.sort_by(|a, b| b.2.least.total_cmp(&a.2.least));
+    let total: f64 = lines.iter().map(|line| line.2.least).sum();
     let mut families: BTreeMap<&'static str, (u64, f64)> = BTreeMap::new();
-    for (kernel, launches, seconds) in &lines {
+    for (kernel, launches, time) in &lines {
         let data = &plan.kernels[*kernel];
         let family = families.entry(family(data)).or_default();
-        *family = (family.0 + launches, family.1 + seconds);
-        table.line(&title(*kernel, data), &figures(data, *launches, *seconds, total));
+        *family = (family.0 + launches, family.1 + time.least);
+        table.line(&title(*kernel, data), &figures(data, *launches, *time, total));
     }
     for (family, (launches, seconds)) in families {
-        let figures = [Figure("launches", launches as f64), Figure("ms", seconds * 1e3), Figure("of all", seconds / total)];
+        let figures = [Figure("launches", launches as f64), Figure("ms best", seconds * 1e3), Figure("of all", seconds / total)];
         table.line(&format!("all {family}"), &figures);
     }
     let launches: u64 = lines.iter().map(|line| line.1).sum();
-    table.line("all", &[Figure("launches", launches as f64), Figure("ms", total * 1e3)]);
+    table.line("all", &[Figure("launches", launches as f64), Figure("ms best", total * 1e3)]);
 }
 
-fn figures(kernel: &KernelData, launches: u64, seconds: f64, total: f64) -> Vec<Figure<'static>> {
+fn figures(kernel: &KernelData, launches: u64, time: Spread, total: f64) -> Vec<Figure<'static>> {
     let work = flops(kernel) * launches as f64;
-    let rate = |amount: f64| amount / seconds / 1e9;
-    let mut figures = vec![Figure("launches", launches as f64), Figure("ms", seconds * 1e3), Figure("of all", seconds / total)];
+    let rate = |amount: f64| amount / time.least / 1e9;
+    let mut figures = vec![Figure("launches", launches as f64), Figure("ms", time.median * 1e3), Figure("ms best", time.least * 1e3)];
+    figures.push(Figure("of all", time.least / total));
     figures.push(Figure("GB/s", rate((traffic(kernel) * launches) as f64)));
     if work > 0.0 {
         figures.push(Figure("GFLOP/s", rate(work)));
@@ -76,9 +81,21 @@ fn figures(kernel: &KernelData, launches: u64, seconds: f64, total: f64) -> Vec<
     figures
 }
 
+/// Number, name and sizes; of a product also which operand is stored turned (`nt`: the second one, its summed dim inside).
 fn title(number: Kernel, kernel: &KernelData) -> String {
     let sizes: Vec<String> = kernel.dims.values().map(|dim| dim.size.to_string()).collect();
-    format!("{number} {} [{}]", kernel.name, sizes.join(","))
+    let along = |slot: usize, role: Role| {
+        let operand = kernel.operands.values().nth(slot)?;
+        kernel.dims.values().zip(&operand.strides).rfind(|(dim, _)| dim.role == role && dim.size > 1).map(|(_, stride)| *stride)
+    };
+    let layout = match &kernel.skeleton {
+        Skeleton::Contract { .. } => {
+            let turned = |slot: usize, inner: Role| if along(slot, inner) == Some(1) { "n" } else { "t" };
+            format!(" {}{}", turned(0, Role::K), turned(1, Role::N))
+        }
+        Skeleton::Rows(_) | Skeleton::Attention(_) | Skeleton::AttentionGrad(_) | Skeleton::Segmented => String::new(),
+    };
+    format!("{number} {} [{}]{layout}", kernel.name, sizes.join(","))
 }
 
 fn family(kernel: &KernelData) -> &'static str {

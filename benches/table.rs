@@ -37,7 +37,7 @@ impl Table {
             println!("{}", Value::Object(line));
         } else {
             let figures: String = figures.iter().map(|Figure(what, value)| format!("  {:>9} {what}", written(*value))).collect();
-            println!("  {name:34}{figures}");
+            println!("  {name:36}{figures}");
         }
     }
 }
@@ -53,11 +53,28 @@ fn written(value: f64) -> String {
     }
 }
 
-/// The middle of several measurements (of an even number: the larger one of the two in the middle).
+/// Several measurements of one thing in short.
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    /// The middle one (of an even number: the larger one of the two in the middle).
+    pub median: f64,
+    /// The smallest: what other work on the machine disturbed least, if these are times.
+    pub least: f64,
+}
+
+impl Spread {
+    /// # Panics
+    /// If there is no measurement.
+    pub fn of(mut samples: Vec<f64>) -> Spread {
+        samples.sort_by(f64::total_cmp);
+        Spread { median: samples[samples.len() / 2], least: samples[0] }
+    }
+}
+
+/// The middle of several measurements.
 ///
 /// # Panics
 /// If there is none.
-pub fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
+pub fn median(samples: Vec<f64>) -> f64 {
+    Spread::of(samples).median
 }
