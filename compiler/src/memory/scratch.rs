@@ -68,3 +68,52 @@ fn lowest_free(placed: &[(u64, Lifetime)], life: &Lifetime) -> u64 {
     }
     offset
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuse::ir::{BufferData, FusedLaunch};
+    use cranelift_entity::PrimaryMap;
+    use meshwright_plan::kernel::{KernelData, Skeleton};
+    use meshwright_plan::program::Accumulate;
+    use proptest::prelude::*;
+
+    /// A program of temporaries that are touched from their first launch to their last.
+    fn program(lives: &[(u64, usize, usize)], launches: usize) -> Fused {
+        let mut fused = Fused::default();
+        for (bytes, _, _) in lives {
+            fused.buffers.push(BufferData { name: "t".into(), bytes: *bytes, role: None });
+        }
+        for at in 0..launches {
+            let alive = fused.buffers.keys().zip(lives).filter(|(_, (_, first, last))| *first == at || *last == at);
+            let skeleton = Skeleton::Contract { alpha: 1.0 };
+            let kernel = KernelData { name: "k".into(), dims: PrimaryMap::new(), operands: PrimaryMap::new(), skeleton };
+            let places = alive.map(|(buffer, _)| (buffer, 0)).collect();
+            fused.launches.push(FusedLaunch { kernel, places, accumulate: Accumulate::Write });
+        }
+        fused
+    }
+
+    #[test]
+    fn memory_is_used_again_when_a_value_is_dead() {
+        let fused = program(&[(1000, 0, 1), (1000, 1, 2), (1000, 2, 3)], 4);
+        assert_eq!(place(&fused).bytes, 2 * aligned(1000));
+    }
+
+    proptest! {
+        #[test]
+        fn values_alive_at_once_never_share_memory(lives in prop::collection::vec((1u64..5000, 0usize..12, 0usize..6), 1..24)) {
+            let lives: Vec<(u64, usize, usize)> = lives.into_iter().map(|(bytes, first, length)| (bytes, first, (first + length).min(11))).collect();
+            let scratch = place(&program(&lives, 12));
+            let placed: Vec<(u64, (u64, usize, usize))> = scratch.offsets.values().map(|offset| offset.unwrap_or(0)).zip(lives).collect();
+            for (at, (offset, (bytes, first, last))) in placed.iter().enumerate() {
+                prop_assert!(offset + bytes <= scratch.bytes && offset.is_multiple_of(crate::memory::ALIGN));
+                for (other, (other_bytes, other_first, other_last)) in &placed[..at] {
+                    let meet = other_first <= last && first <= other_last;
+                    let overlap = offset < &(other + other_bytes) && other < &(offset + bytes);
+                    prop_assert!(!(meet && overlap));
+                }
+            }
+        }
+    }
+}
