@@ -38,15 +38,25 @@ pub fn compile(spec: &Spec, overrides: &[(String, Expr)], begin: &mut dyn FnMut(
     let (evaluated, _) = model::elaborate(&spec.files, overrides, Mode { training: false, batch: None })?;
     // A model that cannot take a batch of one (a split of the batch dim, say) has no entry `predict`.
     let predicted = model::elaborate(&spec.files, overrides, Mode { training: false, batch: Some(1) }).ok().map(|(model, _)| model);
+    let predicted = predicted.filter(|model| model.result.is_some()).map(silent);
     begin("graph");
-    let graph = graph::build(&model, true)?;
+    let graph = graph::build(&model, true).map_err(|errors| [errors, warnings.clone()].concat())?;
     let evaluate = graph::build(&evaluated, false)?;
-    let predict = predicted.filter(|model| model.result.is_some()).map(|model| graph::build(&model, false)).transpose()?;
+    let predict = predicted.map(|model| graph::build(&model, false)).transpose()?;
     begin("emit");
     let plan = emit::emit(emit::Graphs { train: &graph, evaluate: Some(&evaluate), predict: predict.as_ref() });
     begin("verify");
     meshwright_plan::verify::verify(&plan).map_err(|wrong| wrong.iter().map(bug).collect::<Vec<_>>())?;
     Ok(Compiled { model, graph, plan, warnings })
+}
+
+/// The model without its losses and metrics: a prediction has no targets to compare with.
+fn silent(mut model: Model) -> Model {
+    for function in model.functions.values_mut() {
+        function.losses.clear();
+        function.metrics.clear();
+    }
+    model
 }
 
 /// A plan that its verifier refuses is our fault, and says so.

@@ -104,8 +104,9 @@ pub fn no_loss(model: &str, losses: usize) -> Diagnostic {
 /// A weight without gradient.
 pub fn untrained(path: &str, span: Option<Span>) -> Diagnostic {
     let message = format!("no gradient reaches the weight `{path}`");
+    let rule: Vec<&str> = path.split('.').map(|part| part.split('[').next().unwrap_or(part)).collect();
     place(Diagnostic::error("graph::untrained", message), span, "declared here")
-        .help(format!("use it on the way to a loss, or write `tune {{ {path} -> frozen }}`"))
+        .help(format!("use it on the way to a loss, or write `tune {{ {} -> frozen }}`", rule.join(".")))
 }
 
 /// A remat pattern that names no layer.
