@@ -5,7 +5,6 @@ use super::program::{Made, Programs};
 use super::region::{Regions, Source};
 use super::{Placed, roll, update};
 use crate::fuse;
-use crate::fuse::ir::Fused;
 use crate::graph::ir::{Program, Role, Segment};
 use crate::memory::aligned;
 use crate::memory::frames::{Place, bytes_of};
@@ -83,8 +82,7 @@ impl Maker<'_> {
             Kind::ForwardOnly => (&data.forward_only, self.name),
             Kind::Backward => (data.backward.as_ref()?, if data.merged { "loss_and_grad" } else { "backward" }),
         };
-        let mut fused = fuse::fuse(program, &graph.dims, graph.batch, graph.microbatches);
-        name_params(program, &mut fused);
+        let fused = fuse::fuse(program, &graph.dims, graph.batch, graph.microbatches);
         let unread = self.unread_bytes(program, call);
         let name = format!("{}.{part}", data.name);
         let made = self.programs.add(name, fused, &|role| locate(graph, self.state, call, role));
@@ -103,17 +101,5 @@ impl Maker<'_> {
             _ => None,
         });
         unread.max().unwrap_or(0)
-    }
-}
-
-/// Gives the activations that come in the names that the user gave them.
-fn name_params(program: &Program, fused: &mut Fused) {
-    for buffer in fused.buffers.values_mut() {
-        let input = program.inputs.iter().find(|(role, _)| Some(*role) == buffer.role && matches!(role, Role::Param(_)));
-        if let Some((_, value)) = input
-            && !program.body.values[*value].name.is_empty()
-        {
-            buffer.name.clone_from(&program.body.values[*value].name);
-        }
     }
 }

@@ -152,7 +152,7 @@ fn role_name(role: Role, buffer: &str) -> String {
         Role::Param(at) => named(&numbered("in", at)),
         Role::Result(at) => numbered("out", at),
         Role::ResultGrad(at) => numbered("d_out", at),
-        Role::ParamGrad(at) => numbered("d_in", at),
+        Role::ParamGrad(at) => named(&numbered("d_in", at)),
         Role::Weight(at) => numbered("weight", at),
         Role::WeightGrad(at) => numbered("d_weight", at),
         Role::Stash(at) => numbered("kept", at),

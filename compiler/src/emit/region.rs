@@ -126,7 +126,9 @@ impl Regions {
     pub fn finish(mut self) -> Arena {
         self.all[self.results].bytes = self.slots.len() as u64 * 64;
         let mut arena = Arena::default();
-        for mut data in std::mem::take(&mut self.all).into_iter().map(|(_, data)| data) {
+        // The zeros are the last region, so that leaving them out moves no other.
+        let needed = |data: &RegionData| data.bytes > 0 || data.name != "zeros";
+        for mut data in std::mem::take(&mut self.all).into_iter().map(|(_, data)| data).filter(needed) {
             data.bytes = aligned(data.bytes);
             data.offset = arena.bytes.next_multiple_of(PAGE);
             arena.bytes = data.offset + data.bytes;

@@ -50,7 +50,7 @@ impl Storage {
         let mut storage = Storage { buffers: PrimaryMap::new(), spots: SecondaryMap::new() };
         for (role, value) in facts.program.inputs.iter().chain(&facts.program.outputs) {
             let known = storage.buffers.iter().find(|(_, data)| data.role == Some(*role)).map(|(buffer, _)| buffer);
-            let buffer = known.unwrap_or_else(|| storage.buffer(facts, *value, role_name(*role), Some(*role)));
+            let buffer = known.unwrap_or_else(|| storage.buffer(facts, *value, name_of(facts, *role), Some(*role)));
             let adds = accumulates(*role) && facts.def[*value].is_some();
             storage.spots[*value] = Some(storage.whole(facts, *value, buffer, adds));
         }
@@ -104,8 +104,24 @@ impl Storage {
     }
 }
 
+/// What the user called an input, or the input that an output is the cotangent of; else the role's own name.
+fn name_of(facts: &Facts<'_>, role: Role) -> String {
+    let given = |role: Role| {
+        let (_, value) = facts.program.inputs.iter().find(|(known, _)| *known == role)?;
+        Some(plain(&facts.program.body.values[*value].name)).filter(|name| !name.is_empty())
+    };
+    let named = match role {
+        Role::Param(_) | Role::Weight(_) => given(role),
+        Role::ParamGrad(index) => given(Role::Param(index)).map(|name| format!("d_{name}")),
+        Role::WeightGrad(index) => given(Role::Weight(index)).map(|name| format!("d_{name}")),
+        Role::Result(_) | Role::Stash(_) | Role::ResultGrad(_) | Role::Report(_) => None,
+        Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor | Role::SquareSum => None,
+    };
+    named.unwrap_or_else(|| role_name(role))
+}
+
 /// A role in a word.
-pub fn role_name(role: Role) -> String {
+fn role_name(role: Role) -> String {
     match role {
         Role::Param(index) => format!("param{index}"),
         Role::Weight(index) => format!("weight{index}"),
@@ -125,7 +141,12 @@ pub fn role_name(role: Role) -> String {
 
 /// A value's name as an identifier.
 fn value_name(facts: &Facts<'_>, value: Value) -> String {
-    let name = &facts.program.body.values[value].name;
+    let name = plain(&facts.program.body.values[value].name);
+    if name.is_empty() { format!("t{}", value.as_u32()) } else { name }
+}
+
+/// A name as kernels may use it; empty if nothing is left of it.
+fn plain(name: &str) -> String {
     let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
-    if plain.starts_with(|c: char| c.is_ascii_alphabetic()) { plain } else { format!("t{}", value.as_u32()) }
+    if plain.starts_with(|c: char| c.is_ascii_alphabetic()) { plain } else { String::new() }
 }
