@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// Most operands of one kernel.
 const OPERANDS: usize = 64;
 
+/// Elements of a weight that one cell initialises.
+const PIECE: usize = 1 << 16;
+
 /// A rank of a plan on this machine's CPU.
 pub struct Rank {
     plan: Plan,
@@ -75,11 +78,21 @@ impl Rank {
     pub fn initialise(&mut self) {
         for at in 0..self.plan.weights.len() {
             let weight = self.plan.weights[at].clone();
-            for copy in 0..weight.count {
-                let seed = self.seed;
-                init::fill(seed, &weight.name(copy), weight.init, 0, self.weight_mut(&weight, copy));
-            }
+            (0..weight.count).for_each(|copy| self.initialise_copy(&weight, copy));
         }
+    }
+
+    /// Fills one copy of a weight, a piece a cell.
+    fn initialise_copy(&mut self, weight: &Weight, copy: u64) {
+        let (seed, name, init) = (self.seed, weight.name(copy), weight.init);
+        let values = self.weight_mut(weight, copy);
+        let (start, count) = (values.as_mut_ptr() as usize, values.len());
+        self.device.pool().run(count.div_ceil(PIECE), &|cell, _| {
+            let first = cell * PIECE;
+            // SAFETY: pieces of the weight's own elements, disjoint by cell; nothing else touches the arena now.
+            let piece = unsafe { std::slice::from_raw_parts_mut((start as *mut f32).add(first), PIECE.min(count - first)) };
+            init::fill(seed, &name, init, first as u64, piece);
+        });
     }
 
     /// The value of record of one copy of a weight.
