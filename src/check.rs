@@ -1,6 +1,6 @@
 //! `meshwright check SPEC`: diagnostics only.
 
-use crate::outcome::{Outcome, as_json, print_json};
+use crate::outcome::{Outcome, as_json, print_json, print_line};
 use crate::spec::SpecArguments;
 use serde_json::json;
 
@@ -20,7 +20,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
         print_json(&json!({ "diagnostics": diagnostics, "model": plan.name, "parameters": parameters, "arena_bytes": plan.arena.bytes }));
     } else {
         let mib = plan.arena.bytes as f64 / f64::from(1 << 20);
-        println!("{} is well: {parameters} parameters, {mib:.1} MiB to train it", plan.name);
+        print_line(&format!("{} is well: {parameters} parameters, {mib:.1} MiB to train it", plan.name));
     }
     if arguments.spec.timings {
         loaded.timing.print();

@@ -24,6 +24,11 @@ pub fn all() -> Vec<Entry> {
 pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     let all = all();
     let Some(wanted) = &arguments.code else {
+        if json {
+            let codes: Vec<_> = all.iter().map(|(code, title, _)| json!({ "code": code, "title": title })).collect();
+            print_json(&json!({ "codes": codes }));
+            return Ok(());
+        }
         for (code, title, _) in &all {
             print_text(&format!("{code:32} {title}\n"));
         }

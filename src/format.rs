@@ -1,6 +1,6 @@
 //! `meshwright fmt SPEC…`: the one layout.
 
-use crate::outcome::{Failure, Outcome, print_json};
+use crate::outcome::{Failure, Outcome, print_json, print_line};
 use meshwright_grammar::Sources;
 use serde_json::json;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ fn report(changed: &[String], check: bool, json: bool) -> Outcome {
     if json {
         print_json(&json!({ "changed": changed }));
     } else if check {
-        changed.iter().for_each(|name| println!("{name} is not in the layout; 'meshwright fmt {name}' puts it there"));
+        changed.iter().for_each(|name| print_line(&format!("{name} is not in the layout; 'meshwright fmt {name}' puts it there")));
     }
     if check && !changed.is_empty() { Err(Failure::Differs) } else { Ok(()) }
 }

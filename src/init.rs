@@ -1,6 +1,6 @@
 //! `meshwright init [NAME]`: a starter spec.
 
-use crate::outcome::{Failure, Outcome, print_json};
+use crate::outcome::{Failure, Outcome, print_json, print_line};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     if json {
         print_json(&json!({ "spec": path }));
     } else {
-        println!("wrote {0}; 'meshwright train {0}' trains it on the text files beside it", path.display());
+        print_line(&format!("wrote {0}; 'meshwright train {0}' trains it on the text files beside it", path.display()));
     }
     Ok(())
 }

@@ -101,7 +101,12 @@ fn located_json(located: &Located) -> Value {
 
 /// Prints one JSON value on a line of standard output.
 pub fn print_json(value: &Value) {
-    print_text(&format!("{value}\n"));
+    print_line(&value.to_string());
+}
+
+/// Prints a line on standard output.
+pub fn print_line(text: &str) {
+    print_text(&format!("{text}\n"));
 }
 
 /// Prints text on standard output; a reader that has gone away is not an error.

@@ -2,7 +2,7 @@
 //!
 //! The snapshot of `a/b.mesh` is `a/b.plan`: the plan's text. A plan that differs is shown as a diff; `--accept` makes it the snapshot.
 
-use crate::outcome::{Failure, Outcome, print_json, print_text};
+use crate::outcome::{Failure, Outcome, print_json, print_line, print_text};
 use crate::spec::SpecArguments;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -104,9 +104,9 @@ fn report(verdicts: &[(PathBuf, Verdict)], json: bool) {
         return print_json(&json!({ "specs": specs }));
     }
     for (spec, verdict) in verdicts {
-        println!("{:>8}  {}", verdict.word(), spec.display());
+        print_line(&format!("{:>8}  {}", verdict.word(), spec.display()));
     }
     if verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Differs | Verdict::New)) {
-        println!("'meshwright test --accept' makes the plans as they are now the snapshots");
+        print_line("'meshwright test --accept' makes the plans as they are now the snapshots");
     }
 }

@@ -1,6 +1,6 @@
 //! `meshwright train SPEC`: compile and run.
 
-use crate::outcome::{Failure, Outcome, print_json};
+use crate::outcome::{Failure, Outcome, print_json, print_line};
 use crate::spec::{Loaded, SpecArguments};
 use meshwright_compiler::model::settings;
 use meshwright_runtime::data::{self, Data};
@@ -187,7 +187,7 @@ fn report(ending: &Ending, data: &Data, folder: &RunFolder, json: bool) {
         return;
     }
     let number = |value: Option<f64>| value.map_or_else(|| "none".to_string(), |value| format!("{value:.4}"));
-    println!(
+    print_line(&format!(
         "{} steps in {:.1} s; loss {}, validation loss {}{}; weights in {}",
         ending.steps,
         ending.seconds,
@@ -195,8 +195,8 @@ fn report(ending: &Ending, data: &Data, folder: &RunFolder, json: bool) {
         number(ending.validation_loss),
         bigram.map(|bigram| format!(" (bigram {bigram:.4})")).unwrap_or_default(),
         folder.weights().display()
-    );
+    ));
     if ending.skipped > 0 {
-        println!("{} steps were skipped: their loss or gradient was not finite", ending.skipped);
+        print_line(&format!("{} steps were skipped: their loss or gradient was not finite", ending.skipped));
     }
 }

@@ -4,6 +4,7 @@ use super::Placed;
 use super::program::{Key, Located};
 use super::region::{Regions, Slot, Source};
 use crate::graph::ir::{Graph, Role, Segment};
+use crate::memory::aligned;
 use crate::memory::frames::{self, Place, bytes_of};
 use crate::memory::state::{Block, State};
 use crate::model::ir::Port;
@@ -91,7 +92,7 @@ impl<'a> Binder<'a> {
         let data = &self.placed.graph.calls[call];
         match role {
             Role::Param(param) => self.port(data.args[param as usize], scratch, regions),
-            Role::Result(result) => self.port(data.results[result as usize], scratch, regions),
+            Role::Result(result) => self.port(data.results[result as usize], scratch + self.unread(call, result as usize), regions),
             Role::ResultGrad(result) => self.cotangent(data.results[result as usize], regions),
             Role::ParamGrad(param) => {
                 let port = data.args[param as usize];
@@ -131,6 +132,13 @@ impl<'a> Binder<'a> {
             Some(Place::Carry(offset)) => at(regions.carries, offset),
             Some(Place::Unread) | None => at(regions.scratch, scratch),
         }
+    }
+
+    /// Bytes of the results before number `end` that nobody reads: they stand one after the other.
+    pub fn unread(&self, call: usize, end: usize) -> u64 {
+        let graph = self.placed.graph;
+        let unread = graph.calls[call].results[..end].iter().filter(|port| self.placed.frames.ports[**port] == Some(Place::Unread));
+        unread.map(|port| aligned(bytes_of(graph, &graph.ports[*port]))).sum()
     }
 
     fn cotangent(&self, port: Port, regions: &mut Regions) -> Address {

@@ -1,13 +1,12 @@
 //! Timelines → entries: every event becomes calls, runs of equal calls become loops.
 
 use super::bind::{Binder, locate};
-use super::program::{Made, Programs};
+use super::program::{Key, Made, Programs};
 use super::region::{Regions, Source};
 use super::{Placed, roll, update};
 use crate::fuse;
-use crate::graph::ir::{Program, Role, Segment};
+use crate::graph::ir::{Role, Segment};
 use crate::memory::aligned;
-use crate::memory::frames::{Place, bytes_of};
 use crate::memory::state::State;
 use crate::schedule::ir::{Event, Timeline};
 use crate::schedule::{self, segment_of};
@@ -70,6 +69,9 @@ impl Maker<'_> {
         }
         let made = &self.made[&(segment, kind)];
         let scratch = aligned(made.scratch);
+        let writes_results = made.keys.iter().any(|key| matches!(key, Key::Role(Role::Result(_))));
+        let unread = if writes_results { binder.unread(at, self.placed.graph.calls[at].results.len()) } else { 0 };
+        self.programs.scratch_bytes = self.programs.scratch_bytes.max(scratch + unread);
         let bindings = made.keys.iter().map(|key| binder.address(at, *key, scratch, regions)).collect();
         Some(Call { program: made.program, bindings, iteration: (self.placed.graph.calls[at].iteration, 0) })
     }
@@ -83,23 +85,8 @@ impl Maker<'_> {
             Kind::Backward => (data.backward.as_ref()?, if data.merged { "loss_and_grad" } else { "backward" }),
         };
         let fused = fuse::fuse(program, &graph.dims, graph.batch, graph.microbatches);
-        let unread = self.unread_bytes(program, call);
         let name = format!("{}.{part}", data.name);
         let made = self.programs.add(name, fused, &|role| locate(graph, self.state, call, role));
-        self.programs.scratch_bytes = self.programs.scratch_bytes.max(aligned(made.scratch) + unread);
         Some(made)
-    }
-
-    /// Bytes of the largest result that nobody reads.
-    fn unread_bytes(&self, program: &Program, call: usize) -> u64 {
-        let graph = self.placed.graph;
-        let unread = program.outputs.iter().filter_map(|(role, _)| match role {
-            Role::Result(result) => {
-                let port = graph.calls[call].results[*result as usize];
-                (self.placed.frames.ports[port] == Some(Place::Unread)).then(|| bytes_of(graph, &graph.ports[port]))
-            }
-            _ => None,
-        });
-        unread.max().unwrap_or(0)
     }
 }

@@ -43,8 +43,6 @@ pub struct Ending {
     pub validation_loss: Option<f64>,
     /// Seconds of training.
     pub seconds: f64,
-    /// Seconds until the first step began.
-    pub first_step: f64,
     /// Tokens (rows, for tables) trained on.
     pub tokens: u64,
 }
