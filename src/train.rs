@@ -5,7 +5,7 @@ use crate::spec::{Loaded, SpecArguments};
 use meshwright_compiler::model::settings;
 use meshwright_runtime::data::{self, Data};
 use meshwright_runtime::execute::Rank;
-use meshwright_runtime::execute::train::{Course, Ending, Run, restore, save};
+use meshwright_runtime::execute::train::{Course, Ending, Run, restore};
 use meshwright_runtime::pool::Pool;
 use meshwright_runtime::report::{Progress, RunFolder, signal};
 use serde_json::json;
@@ -54,12 +54,12 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     record(arguments, &loaded, &folder)?;
     signal::catch().map_err(|why| Failure::Run(format!("cannot catch signals: {why}")))?;
     let course = course(&loaded.compiled.model.settings, arguments.seconds);
+    let bigram = data.bigram_nats();
     let mut progress = Progress::new(course.steps, std::io::stderr().is_terminal());
-    progress.line(&headline(&loaded, &data, &rank, &folder, began.elapsed().as_secs_f64()));
+    progress.line(&headline(&loaded, &data, bigram, &rank, &folder, began.elapsed().as_secs_f64()));
     let own = metric_names(&loaded);
     let ending = Run { rank: &mut rank, data: &data, folder: &folder, progress: &mut progress, own }.train(&course)?;
-    save(&rank, &folder.weights(), ending.steps)?;
-    report(&ending, &data, &folder, json);
+    report(&ending, bigram, &folder, json);
     if ending.stopped && arguments.seconds.is_none() { Err(Failure::Stopped) } else { Ok(()) }
 }
 
@@ -159,7 +159,7 @@ fn record(arguments: &Arguments, loaded: &Loaded, folder: &RunFolder) -> Outcome
     Ok(())
 }
 
-fn headline(loaded: &Loaded, data: &Data, rank: &Rank, folder: &RunFolder, seconds: f64) -> String {
+fn headline(loaded: &Loaded, data: &Data, bigram: Option<f64>, rank: &Rank, folder: &RunFolder, seconds: f64) -> String {
     let parameters: u64 = rank.plan().weights.iter().map(|weight| weight.elements() * weight.count).sum();
     let summary = data.summary();
     let mut text = format!(
@@ -171,14 +171,13 @@ fn headline(loaded: &Loaded, data: &Data, rank: &Rank, folder: &RunFolder, secon
         summary.held,
         folder.path().display()
     );
-    if let Some(bigram) = data.bigram_nats() {
+    if let Some(bigram) = bigram {
         text.push_str(&format!("\na byte-bigram model of the same files has a validation loss of {bigram:.3} nats a byte"));
     }
     text
 }
 
-fn report(ending: &Ending, data: &Data, folder: &RunFolder, json: bool) {
-    let bigram = data.bigram_nats();
+fn report(ending: &Ending, bigram: Option<f64>, folder: &RunFolder, json: bool) {
     if json {
         print_json(&json!({
             "run": folder.path(), "steps": ending.steps, "skipped": ending.skipped, "stopped": ending.stopped, "loss": ending.loss,

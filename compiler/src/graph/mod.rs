@@ -52,7 +52,7 @@ pub fn build(model: &Model, train: bool) -> Result<Graph, Vec<Diagnostic>> {
         }
     }
     if train {
-        let divide_by = graph.reports.iter().position(|report| report.count.is_some());
+        let divide_by = optimizer::divide_by(&graph.reports);
         let origin = graph.origins.push(OriginData { span: None, path: "update".to_string() });
         graph.update = Some(optimizer::update(&model.settings.train, &graph.weights, &mut graph.dims, origin, divide_by));
     }

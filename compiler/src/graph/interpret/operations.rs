@@ -13,6 +13,20 @@ fn model(text: &str, training: bool) -> Model {
     elaborate(&[file], &[], mode).unwrap_or_else(|errors| panic!("{text}\n{errors:?}")).0
 }
 
+/// The first step of a run, in f64.
+fn context(model: &Model) -> Context {
+    Context {
+        mode: Mode::F64,
+        seed: 1,
+        step: 1,
+        iteration: 0,
+        microbatch: 0,
+        microbatches: 1,
+        batch: Some(model.batch),
+        scalars: Vec::new(),
+    }
+}
+
 /// Runs a spec whose model is one function without weights; inputs by name, result row-major.
 fn result(text: &str, inputs: &[(&str, Vec<f64>)]) -> Vec<f64> {
     let model = model(text, false);
@@ -25,16 +39,7 @@ fn result(text: &str, inputs: &[(&str, Vec<f64>)]) -> Vec<f64> {
         let (_, data) = inputs.iter().find(|(name, _)| *name == input.name).unwrap();
         bound.push((*param, Tensor::new(function.body.ty(*param), &model.dims, data.clone())));
     }
-    let context = Context {
-        mode: Mode::F64,
-        seed: 1,
-        step: 1,
-        iteration: 0,
-        microbatch: 0,
-        microbatches: 1,
-        batch: Some(model.batch),
-        scalars: Vec::new(),
-    };
+    let context = context(&model);
     let wanted = function.results[0];
     run(&function.body, &model.dims, &bound, &context, &[wanted])[0].data.clone()
 }
@@ -59,16 +64,7 @@ fn value(expression: &str, dims: &str) -> Vec<f64> {
         };
         bound.push((*param, Tensor::new(function.body.ty(*param), &model.dims, data)));
     }
-    let context = Context {
-        mode: Mode::F64,
-        seed: 1,
-        step: 1,
-        iteration: 0,
-        microbatch: 0,
-        microbatches: 1,
-        batch: Some(model.batch),
-        scalars: Vec::new(),
-    };
+    let context = context(&model);
     let found = run(&function.body, &model.dims, &bound, &context, &[function.results[0]])[0].clone();
     assert!(matches!(found.element, Element::Real | Element::Bool | Element::Index(_) | Element::Integer));
     found.data

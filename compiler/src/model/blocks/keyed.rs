@@ -1,6 +1,5 @@
 //! A keyed block's entries, taken out by key and type; what is left at the end is unknown.
 
-use super::super::constants::Constant;
 use super::super::error::Errors;
 use super::{Reader, error};
 use meshwright_grammar::Span;
@@ -95,17 +94,7 @@ impl<'r, 'a> Keyed<'r, 'a> {
 
     /// The number that an expression is.
     pub fn number_of(&mut self, value: &Expr, what: &str) -> Option<f64> {
-        match self.reader.constants.eval(value) {
-            Ok(Constant::Number(number)) => Some(number),
-            Ok(Constant::Bool(_) | Constant::None) | Err(None) => {
-                self.reader.errors.push(error::not_number(value.span, what));
-                None
-            }
-            Err(Some(reason)) => {
-                self.reader.errors.push(reason);
-                None
-            }
-        }
+        self.reader.number(value, what)
     }
 
     /// Named numbers of a call such as `adamw(beta1: 0.9)`; the first one may stand without its name. Unknown names are errors.

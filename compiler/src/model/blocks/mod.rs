@@ -14,7 +14,7 @@ mod train;
 pub use error::CODES;
 pub(crate) use rules::{tune, tunes};
 
-use super::constants::Constants;
+use super::constants::{Constant, Constants};
 use super::error::Errors;
 use super::settings::{Settings, Validate};
 use keyed::Keyed;
@@ -30,6 +30,19 @@ pub(crate) struct Reader<'a> {
     pub constants: &'a mut Constants,
     /// What was found.
     pub errors: &'a mut Errors,
+}
+
+impl Reader<'_> {
+    /// The number that an expression is; what else it is is reported.
+    fn number(&mut self, value: &Expr, what: &str) -> Option<f64> {
+        let wrong = match self.constants.eval(value) {
+            Ok(Constant::Number(number)) => return Some(number),
+            Ok(Constant::Bool(_) | Constant::None) | Err(None) => error::not_number(value.span, what),
+            Err(Some(reason)) => reason,
+        };
+        self.errors.push(wrong);
+        None
+    }
 }
 
 /// Reads all keyed blocks, and the rules of `remat`.

@@ -4,7 +4,7 @@
 
 use super::super::ir::{Weight, WeightData};
 use super::super::settings::{Pattern, Remat};
-use super::keyed::{Keyed, spelled};
+use super::keyed::spelled;
 use super::pattern::matches;
 use super::{Reader, error};
 use cranelift_entity::PrimaryMap;
@@ -127,12 +127,11 @@ fn number(reader: &mut Reader, value: &tree::Expr, key: &str) -> Option<f64> {
     if key == "optimizer" || key == "lora" {
         return None;
     }
-    let mut keyed = Keyed::new(reader, BlockKind::Generate);
-    let number = keyed.number_of(value, key)?;
+    let number = reader.number(value, key)?;
     if number >= 0.0 {
         return Some(number);
     }
-    keyed.errors().push(error::range(value.span, key, number, "from 0", "leave out the sign"));
+    reader.errors.push(error::range(value.span, key, number, "from 0", "leave out the sign"));
     None
 }
 
