@@ -16,7 +16,9 @@ impl Elaborator<'_> {
         let before = self.errors.count();
         self.statements(body);
         let Some((items, span)) = self.frame_mut().returned.take() else {
-            if !definition.results.is_empty() && self.errors.count() == before {
+            // A `return` that came to nothing has its own error, or that of a dim or number that was told before.
+            let written = body.statements.iter().any(|statement| matches!(statement.kind, StatementKind::Return(_)));
+            if !definition.results.is_empty() && !written && self.errors.count() == before {
                 self.errors.push(layers::no_return(definition));
             }
             return if definition.results.is_empty() { Ok(Vec::new()) } else { Err(Stop) };

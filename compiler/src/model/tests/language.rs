@@ -172,6 +172,17 @@ fn all_errors_of_a_body_are_told_at_once() {
 }
 
 #[test]
+fn a_return_that_a_wrong_dim_spoils_is_not_called_missing() {
+    let layer = "layer Top(x: [.., A]) -> [.., A] {\nweight w: [A]\nreturn sum(x, H)\n}";
+    let text = format!(
+        "dims {{ Batch = 2, A = 4, H = A / 3 }}\n{layer}\nmodel M(x: real[Batch, A]) -> [Batch, A] {{\nlet h = Top(x)\nloss sum(h, A)\nreturn h\n}}"
+    );
+    let errors = attempt(&text, true).unwrap_err();
+    let codes: Vec<&str> = errors.iter().map(|one| one.code).collect();
+    assert_eq!(codes, ["model::size"], "{}", show(&text, &errors));
+}
+
+#[test]
 fn the_verifier_sees_damage() {
     let good = with("", "let h = x\nrepeat L { carry h = Mix(h) }\nloss sum(h, A)\nreturn h");
     assert_eq!(verify(&good), Ok(()));
