@@ -33,6 +33,8 @@ pub enum RegionKind {
     Carries,
     /// Values kept from forward to backward.
     Stash,
+    /// Weights gathered for use, and gradients before they are scattered.
+    Gathered,
     /// Temporaries inside one program.
     Scratch,
     /// Scalars: losses, norms, factors.

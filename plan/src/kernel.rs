@@ -10,6 +10,7 @@ pub mod level;
 mod reach;
 
 use crate::Element;
+use crate::mesh::Coordinate;
 use cranelift_entity::{PrimaryMap, entity_impl};
 pub use level::Level;
 
@@ -82,6 +83,8 @@ pub enum Role {
     Value,
     /// `segmented`: which segment; the index operand's values range over it.
     Segment,
+    /// `collective`: the members of a group, in the order of their numbers. Its other dims are `Row`.
+    Member,
 }
 
 /// A view of memory.
@@ -127,18 +130,52 @@ pub enum Skeleton {
     /// Its gradient; operands q, k, v, out, lse, dout (read), dq, dk, dv (written), scratch (one row per query: the dot of out and dout).
     AttentionGrad(Attention),
     /// `out[segment, lane] (+)= sum over rows with index[row] == segment of value[row, lane]`; operands index (i32), value, out (`Accumulate`).
-    /// Rows are added in order.
+    /// Rows are added in order; a row whose index is no segment is left out.
     Segmented,
+    /// Ranks exchange values; operands in, out. Every rank of the group launches it, and each has its own operands.
+    Collective(Collective),
 }
 
-/// The shape of attention's mask and scale.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// An exchange between the ranks of a group. A point of the `Row` dims is written `i`, the rank's own number `me`, the operands of member `r` `in[r]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Collective {
+    /// What is exchanged.
+    pub exchange: Exchange,
+    /// The axes along which the members of a group differ, major first.
+    pub axes: Vec<String>,
+}
+
+/// What a collective does. Sums are taken in the order of the members' numbers, so that they have the same bits everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Exchange {
+    /// `out[m, i] = in[m][i]`, for all members `m`.
+    AllGather,
+    /// `out[i] (+)= reduction over r of in[r][me, i]`.
+    ReduceScatter(Reduce),
+    /// `out[i] (+)= reduction over r of in[r][i]`. In and out may be the same place.
+    AllReduce(Reduce),
+    /// `out[m, i] = in[m][me, i]`.
+    AllToAll,
+    /// `out[i] = in[(me - by) mod members][i]`: everything moves `by` places along the ring.
+    Permute {
+        /// How far; `1 <= by < members`.
+        by: u64,
+    },
+}
+
+/// The shape of attention's mask and scale. Query `i` stands at position `query + i` of the sequence, key `j` at `key + j`; without a coordinate
+/// at 0. A query that sees no key gets 0 and a `lse` of minus infinity, and adds nothing to any gradient.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Attention {
+    /// Position of the first query of this rank.
+    pub query: Option<Coordinate>,
+    /// Position of the first key of this rank.
+    pub key: Option<Coordinate>,
     /// Factor on scores: `1 / sqrt(feature)` unless the user says otherwise.
     pub scale: f32,
-    /// Key j is visible from query i only if `j <= i`.
+    /// A key is visible only from its own position on.
     pub causal: bool,
-    /// Key j is visible from query i only if `i - j < window`.
+    /// A key is visible only from positions less than `window` after it.
     pub window: Option<u64>,
 }
 
@@ -186,6 +223,8 @@ pub enum NodeData {
         /// Added per microbatch.
         micro: u64,
     },
+    /// A number of this rank (uniform, i32).
+    Coordinate(Coordinate),
     /// An elementwise function.
     Map {
         /// Which.
@@ -206,7 +245,7 @@ pub enum NodeData {
         arg: Node,
     },
     /// A random number, uniform in 0..1 (24 bits): Philox4x32-10, counter = (element index low, high, step, iteration), where element
-    /// index = sum of index * strides + micro * micro_stride and the step counts from 1; the first of the four words, `word >> 8`, is
+    /// index = sum of index * strides + sum of coordinates + micro * micro_stride and the step counts from 1; the first of the four words, `word >> 8`, is
     /// divided by 2^24. Key: low and high half of `mix(mix(seed) ^ site)`, where `mix` is the finaliser of SplitMix64 (`x + 0x9E37…` first).
     Random {
         /// Hash of the site's path.
@@ -215,6 +254,8 @@ pub enum NodeData {
         strides: Vec<u64>,
         /// Elements per microbatch.
         micro: u64,
+        /// Where this rank's elements start.
+        origin: Vec<Coordinate>,
     },
 }
 

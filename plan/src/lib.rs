@@ -9,6 +9,7 @@
 pub mod arena;
 mod hash;
 pub mod kernel;
+pub mod mesh;
 pub mod parse;
 pub mod print;
 pub mod program;
@@ -20,6 +21,7 @@ use std::fmt;
 
 pub use arena::{Arena, Region, RegionData, RegionKind};
 pub use kernel::{Kernel, KernelData};
+pub use mesh::Mesh;
 pub use program::{Program, ProgramData};
 
 /// The element type of a stored tensor.
@@ -58,6 +60,10 @@ impl fmt::Display for Element {
 pub struct Plan {
     /// The model's name.
     pub name: String,
+    /// The devices that it is for; every rank runs this text.
+    pub mesh: Mesh,
+    /// Parts into which a step's batch is cut, 1 or more; 0 in a plan without a step.
+    pub microbatches: u64,
     /// Regions of the arena, with their offsets.
     pub arena: Arena,
     /// Numbers that change from step to step and that kernels read: rates, bias corrections.
@@ -83,11 +89,15 @@ pub struct Plan {
 pub struct DimSize {
     /// The user's name of the dim.
     pub name: String,
-    /// Number of elements along it on this rank.
+    /// Number of elements along it on one rank.
     pub size: u64,
+    /// The mesh axes that cut it, major first: the rank with number `c` along them holds elements `c * size .. (c + 1) * size` of the whole.
+    pub axes: Vec<String>,
 }
 
-/// A model input: `element[dims]`, dense in row-major order, the batch dim first and whole (all microbatches of a step).
+/// A model input: `element[dims]`, dense in row-major order, the batch dim first, for all microbatches of a step. Each microbatch is cut by the mesh
+/// by itself: row `i` of a rank, of `n` rows a microbatch, is row `(i / n * parts + c) * n + i % n` of the step, where `c` of `parts` is the rank's number
+/// along the batch dim's axes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
     /// The input's name in the model's signature, which is the field's name in the data source.
@@ -111,16 +121,36 @@ pub struct Weight {
     pub count: u64,
     /// Its dims in memory order (dense, row-major).
     pub dims: Vec<DimSize>,
-    /// Region that holds the values of record.
+    /// How it starts.
+    pub init: Init,
+    /// Where the values of record stand.
+    pub rest: Rest,
+    /// Where its gradient stands; none for frozen weights.
+    pub gradient: Option<Rest>,
+}
+
+/// Where a weight or its gradient stands on a rank.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rest {
+    /// Which region.
     pub region: Region,
-    /// Byte offset of the first copy in that region.
+    /// Byte offset of the first copy in that region: of the tensor, or of this rank's piece of its flat block.
     pub offset: u64,
     /// Bytes from one copy to the next.
     pub stride: u64,
-    /// How it starts.
-    pub init: Init,
-    /// Gradient of the same layout: region and byte offset; none for frozen weights.
-    pub gradient: Option<(Region, u64)>,
+    /// How the flat block that it belongs to is cut (ZeRO, FSDP); none: the rank has all of the tensor that `dims` give it.
+    pub flat: Option<Flat>,
+}
+
+/// A piece of a flat block: the rank with number `c` along `axes` holds its bytes `c * bytes .. (c + 1) * bytes`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flat {
+    /// Major first.
+    pub axes: Vec<String>,
+    /// Bytes of one piece.
+    pub bytes: u64,
+    /// Byte offset in the block at which the tensor starts.
+    pub start: u64,
 }
 
 impl Plan {
@@ -129,7 +159,8 @@ impl Plan {
     pub fn canonical(&mut self) {
         self.kernels.values_mut().for_each(KernelData::canonical);
         for weight in self.weights.iter_mut().filter(|weight| weight.count == 1) {
-            weight.stride = 0;
+            weight.rest.stride = 0;
+            weight.gradient.iter_mut().for_each(|gradient| gradient.stride = 0);
         }
         for launch in self.programs.values_mut().flat_map(|program| &mut program.launches) {
             let kernel = self.kernels.get(launch.kernel);
@@ -141,7 +172,7 @@ impl Plan {
 }
 
 impl Weight {
-    /// Number of elements of one copy.
+    /// Number of elements of one copy on a rank, before its block is cut.
     pub fn elements(&self) -> u64 {
         self.dims.iter().map(|dim| dim.size).product()
     }

@@ -1,0 +1,114 @@
+//! The mesh of devices that a plan is for: named axes, and who belongs together along them.
+//!
+//! Ranks are numbered row-major over the axes, the first axis slowest. A *group* along some axes is all ranks that differ only there; a rank's
+//! *number* along them counts row-major over those axes as listed, major first.
+
+/// Named axes with their sizes. No axes: one device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mesh {
+    /// Slowest first.
+    pub axes: Vec<Axis>,
+}
+
+/// One axis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Axis {
+    /// Its name in the user's text: `data`.
+    pub name: String,
+    /// Ranks along it, at least 1.
+    pub size: u64,
+}
+
+/// A number that depends on where in the mesh a rank stands: `((c + size - back) mod size) * times`, where `c` is the rank's number along `axes`
+/// and `size` how many there are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Coordinate {
+    /// Major first.
+    pub axes: Vec<String>,
+    /// Factor.
+    pub times: u64,
+    /// Whose number it is: that of the rank so many places before this one, around the ring.
+    pub back: u64,
+}
+
+impl Mesh {
+    /// How many ranks there are.
+    pub fn ranks(&self) -> u64 {
+        self.axes.iter().map(|axis| axis.size).product()
+    }
+
+    /// The size of one axis; 1 for an axis that does not exist.
+    pub fn size_of(&self, name: &str) -> u64 {
+        self.axes.iter().find(|axis| axis.name == name).map_or(1, |axis| axis.size)
+    }
+
+    /// How many ranks a group along `axes` has.
+    pub fn size(&self, axes: &[String]) -> u64 {
+        axes.iter().map(|name| self.size_of(name)).product()
+    }
+
+    /// The number of `rank` along `axes`.
+    pub fn number(&self, rank: u64, axes: &[String]) -> u64 {
+        axes.iter().fold(0, |number, name| number * self.size_of(name) + self.coordinate(rank, name))
+    }
+
+    /// The ranks of `rank`'s group along `axes`, in the order of their numbers.
+    pub fn group(&self, rank: u64, axes: &[String]) -> Vec<u64> {
+        let own: u64 = axes.iter().map(|name| self.coordinate(rank, name) * self.stride(name)).sum();
+        (0..self.size(axes)).map(|number| rank - own + self.offset(number, axes)).collect()
+    }
+
+    /// The value of a coordinate on `rank`.
+    pub fn value(&self, rank: u64, coordinate: &Coordinate) -> u64 {
+        let size = self.size(&coordinate.axes);
+        (self.number(rank, &coordinate.axes) + size - coordinate.back % size) % size * coordinate.times
+    }
+
+    fn coordinate(&self, rank: u64, name: &str) -> u64 {
+        rank / self.stride(name) % self.size_of(name)
+    }
+
+    /// Ranks between neighbours along an axis.
+    fn stride(&self, name: &str) -> u64 {
+        self.axes.iter().rev().take_while(|axis| axis.name != name).map(|axis| axis.size).product()
+    }
+
+    /// What the member with this number adds to the rank of member 0.
+    fn offset(&self, mut number: u64, axes: &[String]) -> u64 {
+        let mut offset = 0;
+        for name in axes.iter().rev() {
+            offset += number % self.size_of(name) * self.stride(name);
+            number /= self.size_of(name);
+        }
+        offset
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mesh() -> Mesh {
+        let axis = |name: &str, size| Axis { name: name.into(), size };
+        Mesh { axes: vec![axis("pipe", 2), axis("data", 4), axis("tensor", 2)] }
+    }
+
+    #[test]
+    fn groups_differ_only_along_their_axes_and_are_in_order() {
+        let (data, tensor) = ("data".to_string(), "tensor".to_string());
+        assert_eq!(mesh().group(11, std::slice::from_ref(&data)), [9, 11, 13, 15]);
+        assert_eq!(mesh().group(9, &[tensor.clone(), data.clone()]), [8, 10, 12, 14, 9, 11, 13, 15]);
+        for axes in [vec![], vec![data.clone()], vec![tensor.clone(), data.clone()], vec![data, tensor]] {
+            for rank in 0..mesh().ranks() {
+                let group = mesh().group(rank, &axes);
+                assert_eq!(group[mesh().number(rank, &axes) as usize], rank);
+            }
+        }
+    }
+
+    #[test]
+    fn a_coordinate_looks_back_around_the_ring() {
+        let own = |back| Coordinate { axes: vec!["data".into()], times: 10, back };
+        assert_eq!((0..4).map(|back| mesh().value(3, &own(back))).collect::<Vec<_>>(), [10, 0, 30, 20]);
+    }
+}
