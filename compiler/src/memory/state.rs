@@ -3,11 +3,15 @@
 //! A block holds the weights that exactly the same calls use with the same copy: one contiguous piece per copy, weights of one update group
 //! next to each other (decayed first, in the groups' order), each group's range padded to [`RANGE`] bytes so that updates run over flat
 //! ranges. Gradients and moments have the same layout as the trained weights; frozen ones stand behind them. Padding holds zeros for ever.
+//!
+//! On a mesh the weights of a block also have their gradients reduced over the same axes, and of a range are cut by the same axes. Where state
+//! rests in pieces (ZeRO), a copy of a block is so many equal pieces, and a rank holds one of each.
 
 use crate::graph::ir::{Graph, Role};
 use crate::model::ir::Weight;
 use crate::op::Dims;
 use crate::schedule::segment_of;
+use crate::shard::ir::{Axis, Level, Rest, Sharded};
 use cranelift_entity::{EntityRef, PrimaryMap, SecondaryMap, entity_impl};
 use std::collections::BTreeMap;
 
@@ -30,12 +34,40 @@ pub struct BlockData {
     pub count: u64,
     /// Bytes of one copy, and from one copy to the next.
     pub stride: u64,
-    /// Byte offset of the first copy in the region.
-    pub offset: u64,
     /// Flat ranges inside a copy, by update group.
     pub ranges: Vec<Range>,
     /// Whether gradients exist.
     pub trained: bool,
+    /// The axes over which gradients are reduced once a step.
+    pub deferred: Vec<Axis>,
+    /// How the block rests; `Whole` where it cannot be cut, because the axes of the mesh's rest cut its weights already.
+    pub rest: Rest,
+    /// Bytes of the piece of one copy that a rank holds of what is cut; the stride if nothing is.
+    pub piece: u64,
+    /// Where the first copies stand in the regions that have the block.
+    pub at: Offsets,
+}
+
+/// Byte offsets of a block in each region; none where the region lacks it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Offsets {
+    /// Whole weights, as programs use them.
+    pub weights: Option<u64>,
+    /// Pieces of the weights of record.
+    pub record: Option<u64>,
+    /// Whole gradients.
+    pub gradients: Option<u64>,
+    /// Pieces of gradients.
+    pub reduced: Option<u64>,
+    /// Moments: pieces, or whole.
+    pub moments: Option<u64>,
+}
+
+impl BlockData {
+    /// Whether ranks hold pieces of its moments at least.
+    pub fn is_cut(&self) -> bool {
+        self.rest.level != Level::Whole
+    }
 }
 
 /// A flat range of one copy of a block.
@@ -47,6 +79,8 @@ pub struct Range {
     pub offset: u64,
     /// Multiple of [`RANGE`].
     pub bytes: u64,
+    /// Ranks that hold an element of it, all pieces together.
+    pub holders: u64,
 }
 
 /// All blocks.
@@ -56,10 +90,8 @@ pub struct State {
     pub blocks: PrimaryMap<Block, BlockData>,
     /// Block and byte offset in one copy of it.
     pub place_of: SecondaryMap<Weight, Option<(Block, u64)>>,
-    /// Bytes of all weights.
-    pub bytes: u64,
-    /// Bytes of the trained ones: what gradients and each moment need.
-    pub trained_bytes: u64,
+    /// Bytes of the regions.
+    pub bytes: Offsets,
 }
 
 /// What decides which block a weight stands in. Ordered: frozen ones last, then by first use.
@@ -68,21 +100,33 @@ struct Key {
     frozen: bool,
     uses: Vec<(usize, u64, bool)>,
     count: u64,
+    deferred: Vec<Axis>,
+    rest: Rest,
 }
 
 /// Lays out all weights of a training graph.
-pub fn lay_out(graph: &Graph) -> State {
+pub fn lay_out(sharded: &Sharded) -> State {
+    let graph = &sharded.graph;
     let mut members: BTreeMap<Key, Vec<Weight>> = BTreeMap::new();
     for (weight, uses) in uses(graph) {
         let trained = uses.iter().any(|(_, _, gradient)| *gradient) && group_of(graph, weight).is_some();
-        let key = Key { frozen: !trained, uses, count: graph.weights[weight].count };
+        let deferred = sharded.deferred[weight].clone();
+        let key = Key { frozen: !trained, uses, count: graph.weights[weight].count, rest: rest(sharded, weight, trained), deferred };
         members.entry(key).or_default().push(weight);
     }
     let mut state = State::default();
     for (key, weights) in members {
-        add_block(graph, &mut state, &key, weights);
+        add_block(sharded, &mut state, &key, weights);
     }
     state
+}
+
+/// How a weight's block rests: cut as the mesh's state is, if those axes do not cut the weight itself. Frozen weights have no moments to cut.
+fn rest(sharded: &Sharded, weight: Weight, trained: bool) -> Rest {
+    let own = sharded.weight_axes(weight);
+    let free = !sharded.rest.axes.iter().any(|axis| own.contains(axis));
+    let wanted = trained || sharded.rest.level == Level::Weights;
+    if free && wanted { sharded.rest.clone() } else { Rest::default() }
 }
 
 fn group_of(graph: &Graph, weight: Weight) -> Option<u32> {
@@ -103,37 +147,62 @@ fn uses(graph: &Graph) -> Vec<(Weight, Vec<(usize, u64, bool)>)> {
     graph.weights.keys().map(|weight| (weight, all[weight].clone())).collect()
 }
 
-fn add_block(graph: &Graph, state: &mut State, key: &Key, mut weights: Vec<Weight>) {
-    weights.sort_by_key(|weight| (group_of(graph, *weight), weight.index()));
+fn add_block(sharded: &Sharded, state: &mut State, key: &Key, mut weights: Vec<Weight>) {
+    let graph = &sharded.graph;
+    let holders = |weight: Weight| {
+        let own = sharded.weight_axes(weight);
+        let all = sharded.mesh.axes.keys().filter(|axis| !own.contains(axis) && !key.rest.axes.contains(axis));
+        all.map(|axis| sharded.mesh.axes[axis].size).product::<u64>()
+    };
+    weights.sort_by_key(|weight| (group_of(graph, *weight), holders(*weight), weight.index()));
     let block = state.blocks.next_key();
+    let (mut stride, mut ranges): (u64, Vec<Range>) = (0, Vec::new());
+    for weight in &weights {
+        let (group, holders) = (group_of(graph, *weight).unwrap_or(0), holders(*weight));
+        if ranges.last().is_none_or(|range| (range.group, range.holders) != (group, holders)) {
+            stride = stride.next_multiple_of(RANGE);
+            ranges.push(Range { group, offset: stride, bytes: 0, holders });
+        }
+        state.place_of[*weight] = Some((block, stride));
+        stride += super::aligned(weight_bytes(graph, &graph.dims, *weight));
+        if let Some(range) = ranges.last_mut() {
+            range.bytes = stride.next_multiple_of(RANGE) - range.offset;
+        }
+    }
+    let pieces = sharded.mesh.size(&key.rest.axes);
+    let stride = stride.next_multiple_of(RANGE * pieces);
     let mut data = BlockData {
         name: block_name(graph, state, key, &weights),
-        weights: weights.clone(),
+        weights,
         count: key.count,
-        stride: 0,
-        offset: state.bytes,
-        ranges: Vec::new(),
+        stride,
+        ranges,
         trained: !key.frozen,
+        deferred: key.deferred.clone(),
+        rest: key.rest.clone(),
+        piece: stride / pieces,
+        at: Offsets::default(),
     };
-    for weight in weights {
-        let group = group_of(graph, weight).unwrap_or(0);
-        if data.ranges.last().is_none_or(|range| range.group != group) {
-            data.stride = data.stride.next_multiple_of(RANGE);
-            data.ranges.push(Range { group, offset: data.stride, bytes: 0 });
-        }
-        state.place_of[weight] = Some((block, data.stride));
-        data.stride += super::aligned(weight_bytes(graph, &graph.dims, weight));
-        let end = data.stride.next_multiple_of(RANGE);
-        if let Some(range) = data.ranges.last_mut() {
-            range.bytes = end - range.offset;
-        }
-    }
-    data.stride = data.stride.next_multiple_of(RANGE);
-    state.bytes += data.stride * data.count;
-    if data.trained {
-        state.trained_bytes = state.bytes;
-    }
+    place(&mut state.bytes, &mut data);
     state.blocks.push(data);
+}
+
+/// Gives a block its place in each region that has it.
+fn place(bytes: &mut Offsets, data: &mut BlockData) {
+    let (whole, piece) = (data.stride * data.count, data.piece * data.count);
+    let take = |region: &mut Option<u64>, has: bool, bytes: u64| {
+        let at = region.unwrap_or(0);
+        *region = Some(at + if has { bytes } else { 0 });
+        has.then_some(at)
+    };
+    let level = data.rest.level;
+    data.at = Offsets {
+        weights: take(&mut bytes.weights, level < Level::Weights, whole),
+        record: take(&mut bytes.record, level > Level::Whole, piece),
+        gradients: take(&mut bytes.gradients, data.trained && level < Level::Gradients, whole),
+        reduced: take(&mut bytes.reduced, data.trained && level > Level::Whole, piece),
+        moments: take(&mut bytes.moments, data.trained, piece),
+    };
 }
 
 fn weight_bytes(graph: &Graph, dims: &Dims, weight: Weight) -> u64 {

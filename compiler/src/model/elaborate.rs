@@ -42,6 +42,8 @@ pub(crate) struct Elaborator<'a> {
     pub iteration: Option<(usize, u64)>,
     /// Number of such repeats so far.
     pub repeats: usize,
+    /// Dims that some `repeat` runs over, by name.
+    pub repeat_dims: BTreeSet<String>,
     /// For each random site its users: the repeats (0: none), and how often each iteration draws.
     pub sites: BTreeMap<String, SiteUsers>,
     /// Names bound by `let`, and whether any instantiation reads them.
@@ -98,6 +100,7 @@ impl<'a> Elaborator<'a> {
             loose: Vec::new(),
             iteration: None,
             repeats: 0,
+            repeat_dims: BTreeSet::new(),
             sites: BTreeMap::new(),
             bound: BTreeMap::new(),
             used: BTreeSet::new(),

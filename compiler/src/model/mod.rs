@@ -76,6 +76,7 @@ pub fn elaborate(files: &[File], overrides: &[(String, Expr)], mode: Mode) -> Re
     {
         check::check(&mut elaborator, &constants, outline);
     }
+    pipelines(&mut elaborator, &settings);
     match outline {
         Ok(outline) if elaborator.errors.count() == 0 => {
             let mut warnings = std::mem::take(&mut elaborator.errors).take();
@@ -86,6 +87,20 @@ pub fn elaborate(files: &[File], overrides: &[(String, Expr)], mode: Mode) -> Re
             Ok((cut, warnings))
         }
         Ok(_) | Err(_) => Err(elaborator.errors.take()),
+    }
+}
+
+/// A rule that cuts the dim of a `repeat` asks for pipeline stages.
+fn pipelines(elaborator: &mut Elaborator, settings: &settings::Settings) {
+    for rule in &settings.shard {
+        if let settings::ShardTarget::Dim(dim) = &rule.target
+            && elaborator.repeat_dims.contains(dim)
+            && !rule.axes.is_empty()
+        {
+            let what = format!("a pipeline over `{dim}`");
+            let instead = "remove this name: every device then has all layers, and other axes may cut their weights";
+            elaborator.errors.push(blocks::error::not_supported(rule.span, &what, instead));
+        }
     }
 }
 

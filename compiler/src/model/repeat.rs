@@ -23,6 +23,7 @@ impl Elaborator<'_> {
         if count > MOST_ITERATIONS {
             return Err(self.errors.stop(layers::too_many(dim.span, &dim.text, count)));
         }
+        self.repeat_dims.insert(dim.text.clone());
         let outermost = self.iteration.is_none();
         if outermost {
             self.repeats += 1;

@@ -15,6 +15,57 @@ pub struct Settings {
     pub checkpoint_every: Option<u64>,
     /// `remat { … }` in order: path pattern and what to do with values of layers that it names; the first match counts.
     pub remat: Vec<(Pattern, Remat)>,
+    /// `mesh { … }`: axes of devices, slowest first; none: one device.
+    pub mesh: Vec<Axis>,
+    /// `shard { … }` in order, one per name left of an arrow.
+    pub shard: Vec<ShardRule>,
+}
+
+/// An axis of the mesh.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Axis {
+    /// Its name.
+    pub name: String,
+    /// Devices along it, at least 1.
+    pub size: u64,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// One name of a shard rule with the rule's axes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShardRule {
+    /// What is cut.
+    pub target: ShardTarget,
+    /// By which axes of the mesh, major first; none: `whole`.
+    pub axes: Vec<String>,
+    /// How operations get the dim whole.
+    pub via: Via,
+    /// The name left of the arrow.
+    pub span: Span,
+}
+
+/// What a shard rule is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShardTarget {
+    /// A dim of every tensor, by name.
+    Dim(String),
+    /// How weights rest: ZeRO-3, FSDP.
+    Weights,
+    /// How gradients rest: ZeRO-2.
+    Gradients,
+    /// How moments rest: ZeRO-1.
+    Moments,
+}
+
+/// How an operation gets a dim whole that is cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Via {
+    /// It is gathered.
+    #[default]
+    Gather,
+    /// Heads are cut instead while attention runs (Ulysses: Jacobs et al. 2023).
+    Heads,
 }
 
 /// A path pattern: it matches at a path's end; `*` is one part, `**` any.

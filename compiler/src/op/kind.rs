@@ -4,6 +4,7 @@
 //! Softmax, log-softmax, cross-entropy, one-hot, rotary, top-k and norms are not here: they are expansions into these.
 
 use super::{Dim, Map, Reduce};
+use meshwright_plan::mesh::Coordinate;
 
 /// A primitive.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +35,8 @@ pub enum Op {
     Anchor,
     /// The identity; no gradient passes.
     Stop,
+    /// The ranks of a group exchange values: one argument, one result. Only in local programs, see [`crate::shard`].
+    Collective(Collective),
 }
 
 /// Positions and lookups.
@@ -55,6 +58,8 @@ pub enum Index {
     Cumsum(Dim),
     /// Running sum from the end, this element included (the gradient of `Cumsum`).
     CumsumReverse(Dim),
+    /// No arguments, no dims, integer: where this rank stands in the mesh. Only in local programs.
+    Coordinate(Coordinate),
 }
 
 /// Same elements, other dims or places. One argument, but for `Concat`.
@@ -138,6 +143,68 @@ pub enum Random {
     Uniform {
         /// Path of the site without iteration numbers; unique in the model: `Gpt.Block.Feed.dropout0`.
         site: String,
+        /// In local programs: the dims of the result that the mesh cuts.
+        cuts: Vec<Cut>,
+    },
+}
+
+/// That a local dim is a part of a whole one: the rank with number `c` along `axes` has part `c` of `parts`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The local dim.
+    pub dim: Dim,
+    /// Mesh axes, major first.
+    pub axes: Vec<String>,
+    /// How many parts there are.
+    pub parts: u64,
+}
+
+/// An exchange between the ranks that differ only along some axes, numbered along them, major first. `part` dims are one of so many equal parts
+/// of `whole` dims, in the order of the ranks' numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Collective {
+    /// What is exchanged.
+    pub exchange: Exchange,
+    /// Mesh axes, major first.
+    pub axes: Vec<String>,
+    /// Ranks of a group.
+    pub members: u64,
+}
+
+/// What a [`Collective`] does to the dims of its argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// Everyone gets the whole dim.
+    AllGather {
+        /// Of the argument.
+        part: Dim,
+        /// Of the result.
+        whole: Dim,
+    },
+    /// Everyone gets its part of the sum (or maximum).
+    ReduceScatter {
+        /// How.
+        reduce: Reduce,
+        /// Of the argument.
+        whole: Dim,
+        /// Of the result.
+        part: Dim,
+    },
+    /// Everyone gets the whole sum (or maximum).
+    AllReduce {
+        /// How.
+        reduce: Reduce,
+    },
+    /// One dim is gathered while another is cut.
+    AllToAll {
+        /// Of the argument.
+        part: Dim,
+        /// What it becomes.
+        whole: Dim,
+        /// Of the argument.
+        cut: Dim,
+        /// What it becomes.
+        into: Dim,
     },
 }
 
@@ -157,4 +224,8 @@ pub struct Attention {
     pub causal: bool,
     /// Key j is visible from query i only if `i - j < window`.
     pub window: Option<u64>,
+    /// In local programs: the position of the first query, if the mesh cuts them.
+    pub first_query: Option<Coordinate>,
+    /// In local programs: the position of the first key.
+    pub first_key: Option<Coordinate>,
 }

@@ -83,6 +83,27 @@ pub const CODES: &[CodeInfo] = &[
         explanation: "The right side of a rule is made of axes that the block `mesh` declares, or of the word `whole`.",
     },
     CodeInfo {
+        code: "settings::axis_name",
+        title: "a name that an axis cannot have",
+        explanation: "`weights`, `gradients`, `moments` and `whole` have a meaning of their own in shard rules, so no axis of the mesh may have such a name.",
+    },
+    CodeInfo {
+        code: "settings::axis_twice",
+        title: "an axis stands twice in one rule",
+        explanation: "The right side of a rule is a product of different axes, major first: `Batch -> replica * data`. An axis cuts a tensor once.",
+    },
+    CodeInfo {
+        code: "settings::no_axes",
+        title: "a shard rule without axes",
+        explanation: "A rule says by which axes of the mesh a dim is cut (`Heads -> tensor`, `Batch -> replica * data`), or that it stays whole (`Seq -> whole`).",
+    },
+    CodeInfo {
+        code: "settings::via_state",
+        title: "`via` for weights, gradients or moments",
+        explanation: "`via` says how an operation that needs a whole dim gets it, so it belongs to a rule about a dim: `Seq -> tensor via heads`. How state rests \
+                      is another matter: it is gathered where it is used.",
+    },
+    CodeInfo {
         code: "settings::unmatched",
         title: "a rule that matches nothing",
         explanation: "A pattern matches at the end of a path: `Attention.query`, `LayerNorm.**`, `Block.*.gain`. A rule without effect is most often misspelled.",
@@ -90,7 +111,7 @@ pub const CODES: &[CodeInfo] = &[
 ];
 
 /// Something of the language that this version cannot do.
-pub(super) fn not_supported(span: Span, what: &str, instead: &str) -> Diagnostic {
+pub(crate) fn not_supported(span: Span, what: &str, instead: &str) -> Diagnostic {
     Diagnostic::error("settings::not_supported", format!("{what} is not supported yet")).label(span, "asked for here").help(instead)
 }
 
@@ -207,6 +228,32 @@ pub(super) fn unknown_axis(span: Span, name: &str, axes: &[String]) -> Diagnosti
         None => format!("the mesh has {}", axes.join(", ")),
     };
     Diagnostic::error("settings::unknown_axis", format!("the mesh has no axis `{name}`")).label(span, "not an axis").help(help)
+}
+
+/// An axis with a name that rules use.
+pub(super) fn axis_name(span: Span, name: &str) -> Diagnostic {
+    Diagnostic::error("settings::axis_name", format!("an axis cannot be called `{name}`"))
+        .label(span, "shard rules use this word")
+        .help("give it another name, as in `mesh { data = 4, tensor = 2 }`")
+}
+
+/// An axis twice in one product.
+pub(super) fn axis_twice(span: Span, name: &str) -> Diagnostic {
+    Diagnostic::error("settings::axis_twice", format!("`{name}` stands twice in this rule"))
+        .label(span, "the second time")
+        .help(format!("remove one `{name}`: an axis cuts a tensor once"))
+}
+
+/// Nothing right of the arrow.
+pub(super) fn no_axes(span: Span) -> Diagnostic {
+    Diagnostic::error("settings::no_axes", "this rule names no axes")
+        .label(span, "cut by what?")
+        .help("write an axis of the mesh, a product of axes, or `whole` right of the arrow")
+}
+
+/// A way to get a dim, for something that is none.
+pub(super) fn via_state(span: Span) -> Diagnostic {
+    Diagnostic::error("settings::via_state", "`via` is for dims").label(span, "not a dim").help("leave `via` out of this rule")
 }
 
 /// A rule that matches nothing.

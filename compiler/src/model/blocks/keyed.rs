@@ -55,6 +55,11 @@ impl<'r, 'a> Keyed<'r, 'a> {
         Some((span, value))
     }
 
+    /// Takes every entry out: name, its place, value. For blocks whose keys are the user's own names.
+    pub fn all(&mut self) -> Vec<(String, Span, Expr)> {
+        std::mem::take(&mut self.entries)
+    }
+
     /// The places of all entries that are there.
     pub fn spans(&self) -> Vec<(String, Span)> {
         self.entries.iter().map(|(key, span, value)| (key.clone(), span.to(value.span))).collect()

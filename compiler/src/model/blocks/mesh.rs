@@ -1,16 +1,18 @@
-//! Blocks about devices. They are read and checked as far as one device gives them a meaning; what needs more devices is refused.
+//! Blocks about devices: `mesh` and `shard`, and what cannot run yet, which is refused.
 
+use super::super::settings::{Axis, ShardRule, ShardTarget, Via};
 use super::keyed::{Keyed, spelled};
+use super::rules::in_force;
 use super::{Reader, error};
 use meshwright_grammar::Span;
-use meshwright_grammar::tree::{BlockKind, Entry, Expr, ExprKind, Rule};
+use meshwright_grammar::tree::{BinaryOp, BlockKind, Expr, ExprKind, Modifier, Pattern, PatternPart, Rule};
 
-/// Checks `mesh`, `shard`, `pipeline`, `precision`, `cluster`, `require` and `generate`.
+/// The words of state kinds, which may stand left of an arrow.
+const STATES: [(&str, ShardTarget); 3] =
+    [("weights", ShardTarget::Weights), ("gradients", ShardTarget::Gradients), ("moments", ShardTarget::Moments)];
+
+/// Refuses `pipeline`, `precision`, `cluster`, `require` and `generate`.
 pub(super) fn refuse(reader: &mut Reader) {
-    let axes = mesh(reader);
-    for rule in rules(reader, BlockKind::Shard) {
-        check_axes(reader, &rule, &axes);
-    }
     for kind in [BlockKind::Pipeline, BlockKind::Precision, BlockKind::Cluster, BlockKind::Require, BlockKind::Generate] {
         let blocks: Vec<Span> =
             reader.blocks.iter().filter(|block| block.kind == kind && !block.entries.is_empty()).map(|block| block.word).collect();
@@ -21,64 +23,128 @@ pub(super) fn refuse(reader: &mut Reader) {
     }
 }
 
-/// The names of the mesh's axes; more than one device is refused.
-fn mesh(reader: &mut Reader) -> Vec<String> {
-    let entries: Vec<(String, Expr)> = reader
-        .blocks
-        .iter()
-        .filter(|block| block.kind == BlockKind::Mesh)
-        .flat_map(|block| &block.entries)
-        .filter_map(|entry| match entry {
-            Entry::Setting(setting) => Some((setting.key.text.clone(), setting.value.clone())),
-            Entry::Rule(_) | Entry::Condition(_) => None,
-        })
-        .collect();
+/// The mesh, and the rules of `shard` in force.
+pub(super) fn read(reader: &mut Reader) -> (Vec<Axis>, Vec<ShardRule>) {
+    let axes = mesh(reader);
+    let blocks = reader.blocks;
+    let rules = in_force(blocks, BlockKind::Shard).into_iter().flat_map(|rule| shard(reader, rule, &axes)).collect();
+    (axes, rules)
+}
+
+fn mesh(reader: &mut Reader) -> Vec<Axis> {
     let mut keyed = Keyed::new(reader, BlockKind::Mesh);
-    for (name, value) in &entries {
+    let mut axes = Vec::new();
+    for (name, span, value) in keyed.all() {
         if value.kind == ExprKind::Rest {
-            keyed.errors().push(error::not_supported(value.span, "an axis over the rest of a cluster", "write `1`, or remove the axis"));
+            keyed.errors().push(error::not_supported(value.span, "an axis over the rest of a cluster", "write its size as a number"));
             continue;
         }
-        match keyed.number_of(value, name) {
-            Some(size) if size < 1.0 || size != size.trunc() => keyed.errors().push(error::whole(value.span, name, size, 1)),
-            Some(size) if size > 1.0 => {
-                let what = format!("a mesh of more than one device ({name} = {size})");
-                keyed.errors().push(error::not_supported(
-                    value.span,
-                    &what,
-                    "write `1`, or remove the block `mesh`: this trains on one device",
-                ));
-            }
-            Some(_) | None => {}
+        if STATES.iter().any(|(word, _)| *word == name) || name == "whole" {
+            keyed.errors().push(error::axis_name(span, &name));
+            continue;
+        }
+        match keyed.number_of(&value, &name) {
+            Some(size) if size < 1.0 || size != size.trunc() => keyed.errors().push(error::whole(value.span, &name, size, 1)),
+            Some(size) => axes.push(Axis { name, size: size as u64, span }),
+            // An axis whose size is wrong is known all the same.
+            None => axes.push(Axis { name, size: 1, span }),
         }
     }
-    entries.into_iter().map(|(name, _)| name).collect()
+    axes
 }
 
-fn rules(reader: &Reader, kind: BlockKind) -> Vec<Rule> {
-    let blocks = reader.blocks.iter().filter(|block| block.kind == kind);
-    let entries = blocks.flat_map(|block| &block.entries);
-    entries.filter_map(|entry| if let Entry::Rule(rule) = entry { Some(rule.clone()) } else { None }).collect()
+/// One rule: a typed rule for each name left of the arrow.
+fn shard(reader: &mut Reader, rule: &Rule, axes: &[Axis]) -> Vec<ShardRule> {
+    let (Some(by), Some(via)) = (by(reader, rule, axes), via(reader, rule)) else { return Vec::new() };
+    let mut typed = Vec::new();
+    for pattern in &rule.patterns {
+        let Some(target) = target(reader, pattern) else { continue };
+        if via != Via::Gather && !matches!(target, ShardTarget::Dim(_)) {
+            reader.errors.push(error::via_state(pattern.span));
+            continue;
+        }
+        typed.push(ShardRule { target, axes: by.clone(), via, span: pattern.span });
+    }
+    typed
 }
 
-/// Every axis on the right of a rule must be one of the mesh's.
-fn check_axes(reader: &mut Reader, rule: &Rule, axes: &[String]) {
-    let Some(target) = &rule.target else { return };
+fn target(reader: &mut Reader, pattern: &Pattern) -> Option<ShardTarget> {
+    let [PatternPart::Name(name, None)] = pattern.parts.as_slice() else {
+        let help = "name the dim alone: the rule then holds for every tensor that has it";
+        reader.errors.push(error::not_supported(pattern.span, "a shard rule for some tensors only", help));
+        return None;
+    };
+    if let Some((_, state)) = STATES.iter().find(|(word, _)| *word == name.text) {
+        return Some(state.clone());
+    }
+    if name.text.starts_with(|letter: char| letter.is_uppercase()) {
+        return Some(ShardTarget::Dim(name.text.clone()));
+    }
+    reader.errors.push(error::one_of(name.span, "shard", &name.text, &["a dim", "weights", "gradients", "moments"]));
+    None
+}
+
+/// The axes right of the arrow.
+fn by(reader: &mut Reader, rule: &Rule, axes: &[Axis]) -> Option<Vec<String>> {
+    let Some(target) = &rule.target else {
+        reader.errors.push(error::no_axes(rule.span));
+        return None;
+    };
     let mut names = Vec::new();
-    axis_names(target, &mut names);
-    for (name, span) in names {
-        if name != "whole" && !axes.contains(&name) {
-            reader.errors.push(error::unknown_axis(span, &name, axes));
-        }
+    factors(target, &mut names);
+    if let [(name, _)] = names.as_slice()
+        && name == "whole"
+    {
+        return Some(Vec::new());
     }
+    let mut known = Vec::new();
+    let before = reader.errors.count();
+    for (name, span) in names {
+        if known.contains(&name) {
+            reader.errors.push(error::axis_twice(span, &name));
+        } else if !axes.iter().any(|axis| axis.name == name) {
+            let all: Vec<String> = axes.iter().map(|axis| axis.name.clone()).collect();
+            reader.errors.push(error::unknown_axis(span, &name, &all));
+        }
+        known.push(name);
+    }
+    (reader.errors.count() == before).then_some(known)
 }
 
-fn axis_names(value: &Expr, names: &mut Vec<(String, Span)>) {
+fn factors(value: &Expr, names: &mut Vec<(String, Span)>) {
     match &value.kind {
-        ExprKind::Binary { left, right, .. } => {
-            axis_names(left, names);
-            axis_names(right, names);
+        ExprKind::Binary { op: BinaryOp::Mul, left, right } => {
+            factors(left, names);
+            factors(right, names);
         }
         _ => names.push((spelled(value), value.span)),
     }
+}
+
+fn via(reader: &mut Reader, rule: &Rule) -> Option<Via> {
+    let mut via = Via::Gather;
+    for modifier in &rule.modifiers {
+        match modifier {
+            Modifier::Via { how, balanced: None } if how.text == "gather" => via = Via::Gather,
+            Modifier::Via { how, balanced: None } if how.text == "heads" => via = Via::Heads,
+            Modifier::Via { how, .. } if how.text == "ring" => {
+                reader.errors.push(error::not_supported(how.span, "`via ring`", "write `via gather` or `via heads`"));
+                return None;
+            }
+            Modifier::Via { how, balanced } => {
+                let span = balanced.unwrap_or(how.span);
+                reader.errors.push(error::one_of(span, "via", &how.text, &["gather", "heads", "ring", "ring balanced"]));
+                return None;
+            }
+            Modifier::Padded(span) => {
+                reader.errors.push(error::not_supported(*span, "`padded`", "choose a size that the axes divide"));
+                return None;
+            }
+            Modifier::Hold { what } => {
+                reader.errors.push(error::not_supported(what.span, "`hold`", "leave it out: weights are gathered for each use"));
+                return None;
+            }
+        }
+    }
+    Some(via)
 }

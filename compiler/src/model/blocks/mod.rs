@@ -4,7 +4,7 @@
 //! cannot run yet is refused at its line, nothing is ignored.
 
 mod data;
-mod error;
+pub(crate) mod error;
 mod keyed;
 mod mesh;
 mod pattern;
@@ -48,15 +48,17 @@ impl Reader<'_> {
 /// Reads all keyed blocks, and the rules of `remat`.
 pub(crate) fn settings(reader: &mut Reader) -> Settings {
     unknown_overrides(reader);
-    let settings = Settings {
+    let (mesh, shard) = mesh::read(reader);
+    mesh::refuse(reader);
+    Settings {
         train: train::read(reader),
         data: data::read(reader),
         validate: validate(reader),
         checkpoint_every: checkpoint(reader),
         remat: rules::remat(reader),
-    };
-    mesh::refuse(reader);
-    settings
+        mesh,
+        shard,
+    }
 }
 
 fn validate(reader: &mut Reader) -> Validate {

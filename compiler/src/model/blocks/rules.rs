@@ -27,7 +27,7 @@ pub(crate) struct Tune {
 }
 
 /// The rules of one kind of block in force, in order.
-fn in_force(blocks: &[Block], kind: BlockKind) -> Vec<&Rule> {
+pub(super) fn in_force(blocks: &[Block], kind: BlockKind) -> Vec<&Rule> {
     let mut rules: Vec<&Rule> = Vec::new();
     let mut file = None;
     for block in blocks.iter().filter(|block| block.kind == kind) {

@@ -1,0 +1,191 @@
+//! The types of sharding: the mesh, where values stand on it, and the local programs that come out.
+
+use crate::graph::ir::Graph;
+use crate::model::ir::Weight;
+use crate::op::{Dim, DimData, Dims, Reduce};
+use cranelift_entity::{PrimaryMap, SecondaryMap, entity_impl};
+use meshwright_plan::mesh;
+use std::collections::BTreeMap;
+
+/// An axis of the mesh.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Axis(u32);
+entity_impl!(Axis, "axis");
+
+/// The devices: named axes, slowest first. Axes of size 1 are not among them: they cut nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Mesh {
+    /// Name and size of each axis.
+    pub axes: PrimaryMap<Axis, mesh::Axis>,
+}
+
+impl Mesh {
+    /// Ranks along some axes.
+    pub fn size(&self, axes: &[Axis]) -> u64 {
+        axes.iter().map(|axis| self.axes[*axis].size).product()
+    }
+
+    /// The names of some axes.
+    pub fn names(&self, axes: &[Axis]) -> Vec<String> {
+        axes.iter().map(|axis| self.axes[*axis].name.clone()).collect()
+    }
+
+    /// The mesh as a plan has it.
+    pub fn plan(&self) -> mesh::Mesh {
+        mesh::Mesh { axes: self.axes.values().cloned().collect() }
+    }
+}
+
+/// Where a value stands: which dims are cut, and over which axes its ranks hold parts of a sum. On all other axes every rank has the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Placement {
+    /// The axes that cut a dim, major first; dims that are whole are not listed.
+    pub cuts: BTreeMap<Dim, Vec<Axis>>,
+    /// The axes over which values are yet to be reduced, ascending, and how.
+    pub partial: Option<(Vec<Axis>, Reduce)>,
+}
+
+impl Placement {
+    /// The axes that cut a dim.
+    pub fn of(&self, dim: Dim) -> &[Axis] {
+        self.cuts.get(&dim).map_or(&[], Vec::as_slice)
+    }
+
+    /// Cuts a dim, or leaves it whole.
+    pub fn set(&mut self, dim: Dim, axes: &[Axis]) {
+        if axes.is_empty() {
+            self.cuts.remove(&dim);
+        } else {
+            self.cuts.insert(dim, axes.to_vec());
+        }
+    }
+
+    /// The same cuts, of some dims only, of a complete value.
+    pub fn restricted(&self, dims: &[Dim]) -> Placement {
+        let cuts = self.cuts.iter().filter(|(dim, _)| dims.contains(dim)).map(|(dim, axes)| (*dim, axes.clone())).collect();
+        Placement { cuts, partial: None }
+    }
+
+    /// The same without cuts along some axes.
+    pub fn without(&self, axes: &[Axis]) -> Placement {
+        let mut left = Placement { cuts: BTreeMap::new(), partial: self.partial.clone() };
+        for (dim, own) in &self.cuts {
+            let kept: Vec<Axis> = own.iter().copied().filter(|axis| !axes.contains(axis)).collect();
+            left.set(*dim, &kept);
+        }
+        left
+    }
+
+    /// All axes that cut some dim.
+    pub fn axes(&self) -> Vec<Axis> {
+        self.cuts.values().flatten().copied().collect()
+    }
+
+    /// The same cuts, of a sum whose parts are spread over these axes too.
+    pub fn summed(mut self, axes: &[Axis], reduce: Reduce) -> Placement {
+        let mut all = axes.to_vec();
+        all.sort_unstable();
+        self.partial = if all.is_empty() { None } else { Some((all, reduce)) };
+        self
+    }
+
+    /// The axes over which it is partial.
+    pub fn partial_axes(&self) -> &[Axis] {
+        self.partial.as_ref().map_or(&[], |(axes, _)| axes)
+    }
+}
+
+/// Local dims: each is a part of a whole dim, one per way of cutting it.
+#[derive(Clone, Debug, Default)]
+pub struct Cuts {
+    local: BTreeMap<(Dim, Vec<Axis>), Dim>,
+    whole: SecondaryMap<Dim, Option<(Dim, Vec<Axis>)>>,
+    parts: BTreeMap<Vec<Axis>, Dim>,
+    /// Cuts that do not divide their dim, each once.
+    pub uneven: Vec<(Dim, Vec<Axis>)>,
+}
+
+impl Cuts {
+    /// The local dim of `dim` cut by `axes`; itself if nothing cuts it.
+    pub fn local(&mut self, dims: &mut Dims, mesh: &Mesh, dim: Dim, axes: &[Axis]) -> Dim {
+        if axes.is_empty() {
+            return dim;
+        }
+        let key = (dim, axes.to_vec());
+        if let Some(known) = self.local.get(&key) {
+            return *known;
+        }
+        let (data, parts) = (dims[dim].clone(), mesh.size(axes));
+        if data.size % parts != 0 {
+            self.uneven.push(key.clone());
+        }
+        let name = std::iter::once(data.name).chain(mesh.names(axes)).collect::<Vec<_>>().join(".");
+        let local = dims.push(DimData { name, size: (data.size / parts).max(1), span: data.span });
+        self.whole[local] = Some(key.clone());
+        self.local.insert(key, local);
+        local
+    }
+
+    /// The dim of all parts along some axes.
+    pub fn parts(&mut self, dims: &mut Dims, mesh: &Mesh, axes: &[Axis]) -> Dim {
+        let new = || dims.push(DimData { name: mesh.names(axes).join("."), size: mesh.size(axes), span: None });
+        *self.parts.entry(axes.to_vec()).or_insert_with(new)
+    }
+
+    /// The whole dim that a local one is a part of, and the axes that cut it.
+    pub fn whole(&self, local: Dim) -> (Dim, &[Axis]) {
+        self.whole[local].as_ref().map_or((local, &[]), |(dim, axes)| (*dim, axes.as_slice()))
+    }
+}
+
+/// How far the flat blocks of state are cut. Cumulative: what cuts weights cuts gradients, what cuts gradients cuts moments. After ZeRO
+/// (Rajbhandari et al. 2020).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Every rank has all that its dims give it.
+    #[default]
+    Whole,
+    /// Moments, and with them the f32 weights of record: ZeRO-1.
+    Moments,
+    /// Gradients too: ZeRO-2.
+    Gradients,
+    /// Weights too: ZeRO-3, FSDP.
+    Weights,
+}
+
+/// How state rests beyond what its dims say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rest {
+    /// How far.
+    pub level: Level,
+    /// Along which axes, major first.
+    pub axes: Vec<Axis>,
+}
+
+/// A graph of one rank's local programs: all dims are local, and what ranks exchange stands in the programs.
+#[derive(Clone, Debug)]
+pub struct Sharded {
+    /// The local graph; of one device, the graph that came in.
+    pub graph: Graph,
+    /// The devices.
+    pub mesh: Mesh,
+    /// What local dims are parts of.
+    pub cuts: Cuts,
+    /// How state rests.
+    pub rest: Rest,
+    /// For each weight, the axes over which its gradient is partial when a backward program ends: it is reduced over them once a step, block by
+    /// block.
+    pub deferred: SecondaryMap<Weight, Vec<Axis>>,
+}
+
+impl Sharded {
+    /// A graph of one device.
+    pub fn alone(graph: Graph) -> Sharded {
+        Sharded { graph, mesh: Mesh::default(), cuts: Cuts::default(), rest: Rest::default(), deferred: SecondaryMap::new() }
+    }
+
+    /// The axes that cut a weight's dims, in the order of its dims.
+    pub fn weight_axes(&self, weight: Weight) -> Vec<Axis> {
+        self.graph.weights[weight].dims().iter().flat_map(|dim| self.cuts.whole(*dim).1.to_vec()).collect()
+    }
+}

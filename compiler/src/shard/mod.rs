@@ -1,0 +1,155 @@
+//! `shard`: graph + mesh → one rank's local programs, with what ranks exchange.
+//!
+//! In: a training graph over whole dims, the mesh and the ordered rules. Out: [`ir::Sharded`], the same graph over local dims, in which every
+//! rank runs the same programs. The passes: [`placement`] says where a value stands, as a function of its dims; [`rules`] where operands
+//! are wanted; [`partition`] rewrites each program, by way of [`local`] and [`reshard`].
+//!
+//! Ensures: the programs of all ranks together compute what the graph computes; a value that is partial over an axis meets nothing but a
+//! reduction over it ([`verify`]). After Megatron-LM (Shoeybi et al. 2019), sequence parallelism (Korthikanti et al. 2022), ZeRO (Rajbhandari et
+//! al. 2020), GSPMD (Xu et al. 2021).
+
+pub mod error;
+pub mod ir;
+mod local;
+pub mod partition;
+pub mod placement;
+pub mod print;
+pub mod reshard;
+pub mod rules;
+#[cfg(test)]
+mod tests;
+
+use crate::graph::ir::{Graph, Program, SegmentData};
+use crate::model::ir::Weight;
+use crate::model::settings::{Settings, ShardTarget};
+use crate::op::{Dim, Dims};
+use crate::schedule::segment_of;
+use cranelift_entity::SecondaryMap;
+use ir::{Axis, Cuts, Level, Mesh, Rest, Sharded};
+use meshwright_grammar::Diagnostic;
+use partition::Partition;
+use placement::{Placing, Rule};
+
+/// Cuts a graph over the mesh of its settings. Warnings come with the result.
+pub fn shard(graph: Graph, settings: &Settings) -> Result<(Sharded, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let mesh = mesh(settings);
+    if mesh.axes.is_empty() {
+        return Ok((Sharded::alone(graph), Vec::new()));
+    }
+    let rest = rest(&mesh, settings)?;
+    let placing = Placing::new(&graph, rules(&mesh, settings));
+    let deferred = deferred(&graph, &placing, &mesh);
+    let mut cuts = Cuts::default();
+    let local = partitioned(&graph, &placing, &mesh, &mut cuts, &deferred);
+    let errors = error::uneven(&graph.dims, &mesh, &cuts, &placing);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let warnings = error::idle(&graph.dims, &mesh, &placing, settings);
+    debug_assert_eq!(crate::graph::verify::graph(&local), Ok(()));
+    Ok((Sharded { graph: local, rest, mesh, cuts, deferred }, warnings))
+}
+
+fn mesh(settings: &Settings) -> Mesh {
+    let axes = settings.mesh.iter().filter(|axis| axis.size > 1);
+    Mesh { axes: axes.map(|axis| meshwright_plan::mesh::Axis { name: axis.name.clone(), size: axis.size }).collect() }
+}
+
+/// Axes by name; those of size 1 cut nothing.
+fn axes(mesh: &Mesh, names: &[String]) -> Vec<Axis> {
+    names.iter().filter_map(|name| mesh.axes.iter().find(|(_, data)| data.name == *name).map(|(axis, _)| axis)).collect()
+}
+
+fn rules(mesh: &Mesh, settings: &Settings) -> Vec<Rule> {
+    let rule = |rule: &crate::model::settings::ShardRule| match &rule.target {
+        // An axis of size 1 is no axis; that is not the same as `whole`.
+        ShardTarget::Dim(dim) if rule.axes.is_empty() || !axes(mesh, &rule.axes).is_empty() => {
+            Some(Rule { dim: dim.clone(), axes: axes(mesh, &rule.axes), via: rule.via, span: Some(rule.span) })
+        }
+        ShardTarget::Dim(_) | ShardTarget::Weights | ShardTarget::Gradients | ShardTarget::Moments => None,
+    };
+    settings.shard.iter().filter_map(rule).collect()
+}
+
+/// How state rests; kinds that rest along different axes are refused.
+fn rest(mesh: &Mesh, settings: &Settings) -> Result<Rest, Vec<Diagnostic>> {
+    let mut rest = Rest::default();
+    for (target, level) in [
+        (ShardTarget::Weights, Level::Weights),
+        (ShardTarget::Gradients, Level::Gradients),
+        (ShardTarget::Moments, Level::Moments),
+    ] {
+        let Some(rule) = settings.shard.iter().find(|rule| rule.target == target) else { continue };
+        let axes = axes(mesh, &rule.axes);
+        if rest.level == Level::Whole && !axes.is_empty() {
+            rest = Rest { level, axes };
+        } else if axes != rest.axes {
+            return Err(vec![error::rest(rule.span, &mesh.names(&rest.axes))]);
+        }
+    }
+    Ok(rest)
+}
+
+/// For each weight the axes over which its gradient is partial when a backward program ends. An axis that cuts the batch is one for every weight
+/// that it does not cut; any other axis only if it cuts no weight but along dims of the model's inputs (positions): else what the weights
+/// beside it need is reduced inside the program, so that one flat block serves them all.
+fn deferred(graph: &Graph, placing: &Placing, mesh: &Mesh) -> SecondaryMap<Weight, Vec<Axis>> {
+    let inputs: Vec<Dim> = graph.inputs.iter().flat_map(|(_, port)| graph.ports[*port].dims.clone()).collect();
+    let placed = |weight: Weight| placing.place(&graph.weights[weight].dims());
+    let batch = placing.place(&[graph.batch]).axes();
+    let cuts_weights = |axis: &Axis| {
+        let along = |weight: Weight| placed(weight).cuts.iter().any(|(dim, axes)| axes.contains(axis) && !inputs.contains(dim));
+        graph.weights.keys().any(along)
+    };
+    let common: Vec<Axis> = mesh.axes.keys().filter(|axis| batch.contains(axis) || !cuts_weights(axis)).collect();
+    let mut all = SecondaryMap::new();
+    for weight in graph.weights.keys() {
+        let own = placed(weight).axes();
+        all[weight] = common.iter().copied().filter(|axis| !own.contains(axis)).collect();
+    }
+    all
+}
+
+/// The graph over local dims.
+fn partitioned(graph: &Graph, placing: &Placing, mesh: &Mesh, cuts: &mut Cuts, deferred: &SecondaryMap<Weight, Vec<Axis>>) -> Graph {
+    let mut local = graph.clone();
+    let mut dims: Dims = graph.dims.clone();
+    for (segment, data) in &graph.segments {
+        let call = graph.calls.iter().find(|call| segment_of(call) == segment);
+        let slots = call.map(|call| call.weights.iter().map(|(weight, _)| deferred[*weight].clone()).collect());
+        let mut part = Partition { placing, mesh, dims: &mut dims, cuts, deferred: slots.unwrap_or_default() };
+        local.segments[segment] = localised(&mut part, data);
+    }
+    let mut part = Partition { placing, mesh, dims: &mut dims, cuts, deferred: Vec::new() };
+    for (port, ty) in &graph.ports {
+        local.ports[port] = part.placed(ty);
+    }
+    for (weight, data) in &graph.weights {
+        let placement = placing.place(&data.dims());
+        let own = &mut local.weights[weight];
+        for dim in own.inputs.iter_mut().chain(&mut own.outputs).chain(&mut own.stacked) {
+            *dim = part.dim(*dim, &placement);
+        }
+    }
+    local.batch = part.dim(graph.batch, &placing.place(&[graph.batch]));
+    local.dims = dims;
+    local
+}
+
+fn localised(part: &mut Partition<'_>, data: &SegmentData) -> SegmentData {
+    let mut local = data.clone();
+    let types = |part: &mut Partition<'_>, types: &mut Vec<crate::op::Type>| types.iter_mut().for_each(|ty| *ty = part.placed(ty));
+    types(part, &mut local.params);
+    types(part, &mut local.weights);
+    types(part, &mut local.results);
+    local.stash.iter_mut().for_each(|slot| slot.ty = part.placed(&slot.ty));
+    local.forward = part.program(&data.forward);
+    local.forward_only = part.program(&data.forward_only);
+    local.backward = data.backward.as_ref().map(|program| part.program(program));
+    let programs: [Option<&mut Program>; 3] = [Some(&mut local.forward), Some(&mut local.forward_only), local.backward.as_mut()];
+    for program in programs.into_iter().flatten() {
+        crate::graph::tidy::tidy(program, part.dims);
+    }
+    local
+}
+

@@ -1,0 +1,214 @@
+//! Lowering: a program over whole dims → the same over local dims, with what ranks exchange.
+//!
+//! Requires placements that divide ([`super::ir::Cuts::uneven`] says which do not). Ensures that every value is placed by [`super::rules`], that a
+//! value is brought to another placement once for all who want it there, and that outputs stand where their roles want them: gradients of
+//! weights partial over deferred axes only, reports over all axes.
+
+use super::ir::{Axis, Cuts, Mesh, Placement};
+use super::local;
+use super::placement::Placing;
+use super::reshard::{Step, steps};
+use super::rules::Known;
+use crate::graph::ir::{Program, Role};
+use crate::op::{Body, Collective, Dim, Dims, Element, Exchange, Map, Op, Origin, Reduce, Shape, Type, Value};
+use cranelift_entity::{EntityRef, SecondaryMap};
+use meshwright_plan::mesh::Coordinate;
+
+/// What programs of one graph share.
+pub struct Partition<'a> {
+    /// The rules.
+    pub placing: &'a Placing,
+    /// The devices.
+    pub mesh: &'a Mesh,
+    /// All dims; local ones are added.
+    pub dims: &'a mut Dims,
+    /// Local dims.
+    pub cuts: &'a mut Cuts,
+    /// For each weight slot of the segment, the axes over which its gradient stays partial.
+    pub deferred: Vec<Vec<Axis>>,
+}
+
+impl Partition<'_> {
+    /// The local type of a value that stands at `placement`.
+    pub fn ty(&mut self, ty: &Type, placement: &Placement) -> Type {
+        Type { element: ty.element, dims: ty.dims.iter().map(|dim| self.dim(*dim, placement)).collect() }
+    }
+
+    /// The local dim at a placement.
+    pub fn dim(&mut self, dim: Dim, placement: &Placement) -> Dim {
+        self.cuts.local(self.dims, self.mesh, dim, placement.of(dim))
+    }
+
+    /// The local type of a value by the rules.
+    pub fn placed(&mut self, ty: &Type) -> Type {
+        let placement = self.placing.place(&ty.dims);
+        self.ty(ty, &placement)
+    }
+
+    /// A coordinate along some axes.
+    pub fn coordinate(&self, axes: &[Axis], times: u64) -> Coordinate {
+        Coordinate { axes: self.mesh.names(axes), times, back: 0 }
+    }
+
+    /// The local program.
+    pub fn program(&mut self, program: &Program) -> Program {
+        let mut walk = Walk::new(self, program);
+        let inputs = program.inputs.iter().map(|(role, value)| (*role, walk.input(*role, *value))).collect();
+        for inst in &program.body.insts {
+            walk.inst(inst);
+        }
+        let outputs = program.outputs.iter().map(|(role, value)| (*role, walk.output(*role, *value))).collect();
+        Program { body: walk.body, inputs, outputs }
+    }
+}
+
+/// One program on its way.
+pub(super) struct Walk<'a, 'b> {
+    pub part: &'a mut Partition<'b>,
+    pub old: &'a Body,
+    pub body: Body,
+    /// Every value as it was made, and as it was brought elsewhere.
+    held: SecondaryMap<Value, Vec<(Placement, Value)>>,
+    raw: SecondaryMap<Value, Placement>,
+    weights: SecondaryMap<Value, bool>,
+    origins: SecondaryMap<Value, Option<Origin>>,
+}
+
+impl<'a, 'b> Walk<'a, 'b> {
+    fn new(part: &'a mut Partition<'b>, program: &'a Program) -> Self {
+        let (held, raw, weights, origins) = Default::default();
+        Walk { part, old: &program.body, body: Body::default(), held, raw, weights, origins }
+    }
+
+    fn input(&mut self, role: Role, value: Value) -> Value {
+        let data = &self.old.values[value];
+        let placement = self.part.placing.place(&data.ty.dims);
+        let ty = self.part.ty(&data.ty, &placement);
+        let local = self.body.input(ty, &data.name);
+        self.weights[value] = matches!(role, Role::Weight(_));
+        self.hold(value, placement, local);
+        local
+    }
+
+    fn hold(&mut self, value: Value, placement: Placement, local: Value) {
+        if self.held[value].is_empty() {
+            self.raw[value] = placement.clone();
+        }
+        self.held[value].push((placement, local));
+    }
+
+    fn inst(&mut self, inst: &crate::op::Inst) {
+        let known = Known { placing: self.part.placing, body: self.old, raw: &self.raw, weights: &self.weights };
+        let row = known.row(inst);
+        let args: Vec<Value> =
+            inst.args.iter().zip(&row.args).map(|(arg, wanted)| self.want(*arg, wanted, inst.origin)).collect();
+        let same = matches!(inst.op, Op::Anchor | Op::Stop | Op::Map(Map::RoundBf16) | Op::Shape(Shape::Rename { .. } | Shape::Split { .. }));
+        self.weights[inst.results[0]] = same && self.weights[inst.args[0]];
+        let results = local::inst(self, inst, &row, args);
+        for ((value, placement), local) in inst.results.iter().zip(row.results).zip(results) {
+            let name = self.old.values[*value].name.clone();
+            self.body.values[local].name = name;
+            self.origins[*value] = Some(inst.origin);
+            self.hold(*value, placement, local);
+        }
+    }
+
+    /// A value at a placement: as it stands there already, or brought there.
+    pub fn want(&mut self, value: Value, wanted: &Placement, origin: Origin) -> Value {
+        if let Some((_, local)) = self.held[value].iter().find(|(placement, _)| placement == wanted) {
+            return *local;
+        }
+        if self.raw[value].partial.is_some() && wanted.partial.is_none() {
+            let own = self.part.placing.place(&self.old.ty(value).dims);
+            if own != *wanted {
+                self.want(value, &own, origin);
+            }
+        }
+        let complete = |(placement, _): &&(Placement, Value)| placement.partial.is_none() || wanted.partial.is_some();
+        let cost = |(placement, _): &&(Placement, Value)| steps(placement, wanted).iter().filter(|step| step.exchanges()).count();
+        let found = self.held[value].iter().filter(complete).min_by_key(cost).or(self.held[value].first());
+        let (from, local) = found.cloned().expect("every value was made before it is read");
+        let local = self.reshard(value, from, wanted, local, origin);
+        self.held[value].push((wanted.clone(), local));
+        local
+    }
+
+    fn reshard(&mut self, value: Value, from: Placement, wanted: &Placement, mut local: Value, origin: Origin) -> Value {
+        let mut now = from.clone();
+        for step in steps(&from, wanted) {
+            local = self.step(&step, &mut now, value, local, origin);
+        }
+        local
+    }
+
+    fn step(&mut self, step: &Step, now: &mut Placement, value: Value, local: Value, origin: Origin) -> Value {
+        let before = now.clone();
+        match step {
+            Step::ReduceScatter(reduce, dim, axes) => {
+                now.set(*dim, &[before.of(*dim), axes].concat());
+                let (whole, part) = (self.part.dim(*dim, &before), self.part.dim(*dim, now));
+                self.exchange(Exchange::ReduceScatter { reduce: *reduce, whole, part }, axes, now, value, local, origin)
+            }
+            Step::AllReduce(reduce, axes) => self.exchange(Exchange::AllReduce { reduce: *reduce }, axes, now, value, local, origin),
+            Step::AllGather(dim, axes) => {
+                now.set(*dim, &before.of(*dim)[..before.of(*dim).len() - axes.len()]);
+                let (part, whole) = (self.part.dim(*dim, &before), self.part.dim(*dim, now));
+                self.exchange(Exchange::AllGather { part, whole }, axes, now, value, local, origin)
+            }
+            Step::AllToAll(dim, other, axes) => {
+                now.set(*dim, &before.of(*dim)[..before.of(*dim).len() - axes.len()]);
+                now.set(*other, &[before.of(*other), axes].concat());
+                let (part, whole) = (self.part.dim(*dim, &before), self.part.dim(*dim, now));
+                let (cut, into) = (self.part.dim(*other, &before), self.part.dim(*other, now));
+                self.exchange(Exchange::AllToAll { part, whole, cut, into }, axes, now, value, local, origin)
+            }
+            Step::Cut(dim, axes) => {
+                now.set(*dim, &[before.of(*dim), axes].concat());
+                local::cut(self, *dim, axes, (&before, now), value, local, origin)
+            }
+        }
+    }
+
+    fn exchange(&mut self, exchange: Exchange, axes: &[Axis], now: &Placement, value: Value, local: Value, origin: Origin) -> Value {
+        let ty = self.part.ty(self.old.ty(value), now);
+        let op = Collective { exchange, axes: self.part.mesh.names(axes), members: self.part.mesh.size(axes) };
+        let result = self.body.push(Op::Collective(op), vec![local], ty, origin);
+        self.body.values[result].name = self.old.values[value].name.clone();
+        result
+    }
+
+    fn output(&mut self, role: Role, value: Value) -> Value {
+        let own = self.part.placing.place(&self.old.ty(value).dims);
+        let origin = self.origins[value].unwrap_or(Origin::new(0));
+        match role {
+            Role::WeightGrad(slot) => {
+                let axes = self.part.deferred.get(slot as usize).cloned().unwrap_or_default();
+                self.spread(value, own, &axes, origin)
+            }
+            Role::Report(_) => {
+                let all: Vec<Axis> = self.part.mesh.axes.keys().collect();
+                self.spread(value, own, &all, origin)
+            }
+            _ => self.want(value, &own, origin),
+        }
+    }
+
+    /// A value at `own`, partial over exactly `axes`: reduced over the others, and zero on all members but the first along those over which it
+    /// was complete.
+    fn spread(&mut self, value: Value, own: Placement, axes: &[Axis], origin: Origin) -> Value {
+        let open = self.raw[value].partial_axes().to_vec();
+        let (stay, missing): (Vec<Axis>, Vec<Axis>) = axes.iter().copied().partition(|axis| open.contains(axis));
+        let local = self.want(value, &own.summed(&stay, Reduce::Sum), origin);
+        if missing.is_empty() {
+            return local;
+        }
+        let scalar = |element| Type { element, dims: Vec::new() };
+        let at = self.part.coordinate(&missing, 1);
+        let at = self.body.push(Op::Index(crate::op::Index::Coordinate(at)), vec![], scalar(Element::Integer), origin);
+        let first = self.body.push(Op::Integer(0), vec![], scalar(Element::Integer), origin);
+        let here = self.body.push(Op::Map(Map::Eq), vec![at, first], scalar(Element::Bool), origin);
+        let zero = self.body.push(Op::Const(0.0), vec![], scalar(Element::Real), origin);
+        let ty = self.body.ty(local).clone();
+        self.body.push(Op::Map(Map::Where), vec![here, local, zero], ty, origin)
+    }
+}
