@@ -93,7 +93,8 @@ fn title(number: Kernel, kernel: &KernelData) -> String {
             let turned = |slot: usize, inner: Role| if along(slot, inner) == Some(1) { "n" } else { "t" };
             format!(" {}{}", turned(0, Role::K), turned(1, Role::N))
         }
-        Skeleton::Rows(_) | Skeleton::Attention(_) | Skeleton::AttentionGrad(_) | Skeleton::Segmented => String::new(),
+        Skeleton::Rows(_) | Skeleton::Attention(_) | Skeleton::AttentionGrad(_) => String::new(),
+        Skeleton::Segmented | Skeleton::Collective(_) => String::new(),
     };
     format!("{number} {} [{}]{layout}", kernel.name, sizes.join(","))
 }
@@ -105,6 +106,7 @@ fn family(kernel: &KernelData) -> &'static str {
         Skeleton::Attention(_) => "attention",
         Skeleton::AttentionGrad(_) => "attention backward",
         Skeleton::Segmented => "segmented",
+        Skeleton::Collective(_) => "collectives",
     }
 }
 

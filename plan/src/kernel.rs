@@ -163,6 +163,26 @@ pub enum Exchange {
     },
 }
 
+impl Exchange {
+    /// Whether the in and the out operand run along a dim of role `Member`.
+    pub fn members(self) -> [bool; 2] {
+        match self {
+            Exchange::AllGather => [false, true],
+            Exchange::ReduceScatter(_) => [true, false],
+            Exchange::AllReduce(_) | Exchange::Permute { .. } => [false, false],
+            Exchange::AllToAll => [true, true],
+        }
+    }
+
+    /// How values of the members become one, if they do.
+    pub fn reduction(self) -> Option<Reduce> {
+        match self {
+            Exchange::ReduceScatter(op) | Exchange::AllReduce(op) => Some(op),
+            Exchange::AllGather | Exchange::AllToAll | Exchange::Permute { .. } => None,
+        }
+    }
+}
+
 /// The shape of attention's mask and scale. Query `i` stands at position `query + i` of the sequence, key `j` at `key + j`; without a coordinate
 /// at 0. A query that sees no key gets 0 and a `lse` of minus infinity, and adds nothing to any gradient.
 #[derive(Clone, Debug, PartialEq)]

@@ -62,7 +62,7 @@ pub struct Plan {
     pub name: String,
     /// The devices that it is for; every rank runs this text.
     pub mesh: Mesh,
-    /// Parts into which a step's batch is cut, 1 or more; 0 in a plan without a step.
+    /// Parts into which a step's batch is cut, at least 1.
     pub microbatches: u64,
     /// Regions of the arena, with their offsets.
     pub arena: Arena,
@@ -157,6 +157,7 @@ impl Plan {
     /// Brings all kernels into canonical form, and everything that has no meaning to the value that the text stands for: how launches
     /// without accumulating operands accumulate, how far apart the copies of a weight with one copy are.
     pub fn canonical(&mut self) {
+        self.microbatches = self.microbatches.max(1);
         self.kernels.values_mut().for_each(KernelData::canonical);
         for weight in self.weights.iter_mut().filter(|weight| weight.count == 1) {
             weight.rest.stride = 0;

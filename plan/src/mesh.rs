@@ -34,7 +34,7 @@ pub struct Coordinate {
 impl Mesh {
     /// How many ranks there are.
     pub fn ranks(&self) -> u64 {
-        self.axes.iter().map(|axis| axis.size).product()
+        self.axes.iter().fold(1, |ranks, axis| ranks.saturating_mul(axis.size))
     }
 
     /// The size of one axis; 1 for an axis that does not exist.
@@ -44,7 +44,7 @@ impl Mesh {
 
     /// How many ranks a group along `axes` has.
     pub fn size(&self, axes: &[String]) -> u64 {
-        axes.iter().map(|name| self.size_of(name)).product()
+        axes.iter().fold(1, |size, name| size.saturating_mul(self.size_of(name)))
     }
 
     /// The number of `rank` along `axes`.

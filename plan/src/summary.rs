@@ -20,8 +20,8 @@ pub struct Summary {
     pub memory: Vec<(RegionKind, u64)>,
     /// Trained numbers, and numbers that are frozen.
     pub parameters: (u64, u64),
-    /// Different kernels by skeleton: rows, contract, attention (and gradients), segmented.
-    pub kernels: [(&'static str, usize); 4],
+    /// Different kernels by skeleton: rows, contract, attention (and gradients), segmented, collective.
+    pub kernels: [(&'static str, usize); 5],
     /// Different programs, and launches in their texts.
     pub programs: (usize, usize),
     /// One line per entry.
@@ -59,7 +59,7 @@ pub fn summary(plan: &Plan) -> Summary {
         arena: plan.arena.bytes,
         memory: memory.into_iter().collect(),
         parameters: (sum(false), sum(true)),
-        kernels: ["rows", "contract", "attention", "segmented"].map(|family| (family, count(family))),
+        kernels: ["rows", "contract", "attention", "segmented", "collective"].map(|family| (family, count(family))),
         programs: (plan.programs.len(), plan.programs.values().map(|program| program.launches.len()).sum()),
         entries: plan.entries.iter().map(|entry| add_up(plan, &entry.name, &entry.body)).collect(),
     }
@@ -71,6 +71,7 @@ fn family(kernel: &KernelData) -> &'static str {
         Skeleton::Contract { .. } => "contract",
         Skeleton::Attention(_) | Skeleton::AttentionGrad(_) => "attention",
         Skeleton::Segmented => "segmented",
+        Skeleton::Collective(_) => "collective",
     }
 }
 
@@ -112,7 +113,7 @@ pub fn flops(kernel: &KernelData) -> f64 {
         2.0 * pairs * (products[0] * size(&[Role::Feature]) + products[1] * size(&[Role::Value]))
     };
     match &kernel.skeleton {
-        Skeleton::Rows(_) | Skeleton::Segmented => 0.0,
+        Skeleton::Rows(_) | Skeleton::Segmented | Skeleton::Collective(_) => 0.0,
         Skeleton::Contract { .. } => 2.0 * size(&[Role::Batch, Role::M, Role::N, Role::K]),
         // scores over features; mixing over values
         Skeleton::Attention(shape) => attention(shape, [1.0, 1.0]),

@@ -14,8 +14,8 @@ use crate::graph::ir::Graph;
 use crate::memory::frames::{self, Frames};
 use crate::memory::state::{self, State};
 use crate::schedule;
-use meshwright_plan::Plan;
 use meshwright_plan::program::Entry;
+use meshwright_plan::{Mesh, Plan};
 use program::Programs;
 use region::Regions;
 
@@ -68,6 +68,8 @@ fn assemble(
     }
     let mut plan = Plan {
         name: train.graph.name.clone(),
+        mesh: Mesh::default(),
+        microbatches: 1,
         scalars: train.graph.update.as_ref().map(|update| update.scalars.clone()).unwrap_or_default(),
         inputs: region::inputs(train, &regions),
         weights: region::weights(train.graph, state, &regions),

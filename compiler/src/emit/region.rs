@@ -8,7 +8,7 @@ use crate::memory::state::State;
 use crate::model::ir::Model;
 use crate::op::Dim;
 use cranelift_entity::PrimaryMap;
-use meshwright_plan::{Arena, DimSize, Input, Output, Readout, Region, RegionData, RegionKind, Weight};
+use meshwright_plan::{Arena, DimSize, Input, Output, Readout, Region, RegionData, RegionKind, Rest, Weight};
 
 /// Regions start at multiples of this many bytes: a page, so that none shares one.
 const PAGE: u64 = 4096;
@@ -146,7 +146,7 @@ fn data_regions(train: &Placed, add: &mut dyn FnMut(String, RegionKind, u64) -> 
 }
 
 fn named(graph: &Graph, dims: &[Dim]) -> Vec<DimSize> {
-    dims.iter().map(|dim| DimSize { name: graph.dims[*dim].name.clone(), size: graph.dims[*dim].size }).collect()
+    dims.iter().map(|dim| DimSize { name: graph.dims[*dim].name.clone(), size: graph.dims[*dim].size, axes: Vec::new() }).collect()
 }
 
 /// What the data source must fill.
@@ -178,11 +178,9 @@ pub fn weights(graph: &Graph, state: &State, regions: &Regions) -> Vec<Weight> {
             path: data.path.clone(),
             count: data.count,
             dims: named(graph, &data.dims()),
-            region: regions.weights,
-            offset,
-            stride: block.stride,
             init: data.init,
-            gradient: block.trained.then_some((regions.gradients, offset)),
+            rest: Rest { region: regions.weights, offset, stride: block.stride, flat: None },
+            gradient: block.trained.then_some(Rest { region: regions.gradients, offset, stride: block.stride, flat: None }),
         });
     }
     all

@@ -59,7 +59,7 @@ fn launch(facts: &Facts<'_>, attention: &op::Attention, first: &[Value], last: &
         let strides = row_strides(facts, &operands.dims);
         operands.push("scratch", (scratch, 0), Element::F32, Access::Scratch, strides);
     }
-    let shape = Attention { scale: attention.scale as f32, causal: attention.causal, window: attention.window };
+    let shape = Attention { query: None, key: None, scale: attention.scale as f32, causal: attention.causal, window: attention.window };
     let (name, skeleton) =
         if grad { ("attention_grad", Skeleton::AttentionGrad(shape)) } else { ("attention", Skeleton::Attention(shape)) };
     let (mut kernel, places) = operands.kernel(name.to_string(), skeleton);

@@ -261,7 +261,7 @@ impl<'a> Builder<'a> {
             }
             stride *= size;
         }
-        self.push(NodeData::Random { site: site_hash(site), strides, micro })
+        self.push(NodeData::Random { site: site_hash(site), strides, micro, origin: Vec::new() })
     }
 
     /// Writes what has a place.

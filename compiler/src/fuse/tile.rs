@@ -82,7 +82,7 @@ fn is_named(kernel: &KernelData, axis: Axis) -> bool {
     let named = |node: &NodeData| match node {
         NodeData::Position { dim, .. } => *dim == axis,
         NodeData::Load { moved, .. } => moved.is_some_and(|moved| moved.dim == axis),
-        NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Map { .. } => false,
+        NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Coordinate(_) | NodeData::Map { .. } => false,
         NodeData::Reduce { .. } | NodeData::Scan { .. } | NodeData::Random { .. } => false,
     };
     kernel.rows().is_some_and(|rows| rows.nodes.values().any(named))
@@ -100,7 +100,7 @@ fn drop_single(kernel: &mut KernelData, folded: &mut u32) {
     let needed = |kernel: &KernelData, axis: Axis| match kernel.dims[axis].role {
         Role::Row | Role::Batch | Role::M => is_named(kernel, axis),
         Role::Lane => true,
-        Role::N | Role::K | Role::Query | Role::Key | Role::Feature | Role::Value | Role::Segment => true,
+        Role::N | Role::K | Role::Query | Role::Key | Role::Feature | Role::Value | Role::Segment | Role::Member => true,
     };
     let contract = matches!(kernel.skeleton, Skeleton::Contract { .. });
     while let Some(axis) = kernel.dims.keys().find(|axis| {
@@ -137,7 +137,7 @@ fn remove(kernel: &mut KernelData, gone: Axis) {
             }
             NodeData::Load { moved: Some(moved), .. } => moved.dim = now(moved.dim),
             NodeData::Load { moved: None, .. } | NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) => {}
-            NodeData::Map { .. } | NodeData::Reduce { .. } | NodeData::Scan { .. } => {}
+            NodeData::Coordinate(_) | NodeData::Map { .. } | NodeData::Reduce { .. } | NodeData::Scan { .. } => {}
         }
     }
 }

@@ -4,6 +4,7 @@
 //! node is used, that nodes are numbered in the order in which the text meets them, and that doing it twice changes nothing.
 
 use super::{Access, Axis, Effect, KernelData, Level, Map, Node, NodeData, Reduce, Rows, Skeleton, Slot};
+use crate::mesh::Coordinate;
 use cranelift_entity::{EntityRef, PrimaryMap, SecondaryMap};
 use std::collections::BTreeMap;
 
@@ -166,6 +167,7 @@ fn is_leaf(data: &NodeData) -> bool {
         NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) => true,
         NodeData::Load { gather, moved, .. } => gather.is_none() && moved.is_none(),
         NodeData::Position { micro, .. } => *micro == 0,
+        NodeData::Coordinate(coordinate) => (coordinate.times, coordinate.back, coordinate.axes.len()) == (1, 0, 1),
         NodeData::Map { .. } | NodeData::Reduce { .. } | NodeData::Scan { .. } | NodeData::Random { .. } => false,
     }
 }
@@ -223,8 +225,20 @@ fn key(data: &NodeData) -> Key {
         NodeData::Map { op, args } => plain(5, [map(*op)].into_iter().chain(args.iter().map(|arg| u64::from(arg.as_u32()))).collect()),
         NodeData::Reduce { op, arg } => plain(6, vec![reduce(*op), u64::from(arg.as_u32())]),
         NodeData::Scan { arg } => plain(7, vec![u64::from(arg.as_u32())]),
-        NodeData::Random { site, strides, micro } => plain(8, [*site, *micro].into_iter().chain(strides.iter().copied()).collect()),
+        NodeData::Random { site, strides, micro, origin } => {
+            let (numbers, names): (Vec<[u64; 2]>, Vec<&[String]>) = origin.iter().map(coordinate).unzip();
+            let numbers = [*site, *micro].into_iter().chain(strides.iter().copied()).chain(numbers.into_iter().flatten());
+            (8, numbers.collect(), format!("{names:?}"))
+        }
+        NodeData::Coordinate(own) => {
+            let (numbers, names) = coordinate(own);
+            (9, numbers.to_vec(), format!("{names:?}"))
+        }
     }
+}
+
+fn coordinate(coordinate: &Coordinate) -> ([u64; 2], &[String]) {
+    ([coordinate.times, coordinate.back], &coordinate.axes)
 }
 
 fn axis(axis: Axis) -> u64 {

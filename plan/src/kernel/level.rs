@@ -38,7 +38,8 @@ impl KernelData {
     pub fn rows(&self) -> Option<&Rows> {
         match &self.skeleton {
             Skeleton::Rows(rows) => Some(rows),
-            Skeleton::Contract { .. } | Skeleton::Attention(_) | Skeleton::AttentionGrad(_) | Skeleton::Segmented => None,
+            Skeleton::Contract { .. } | Skeleton::Attention(_) | Skeleton::AttentionGrad(_) => None,
+            Skeleton::Segmented | Skeleton::Collective(_) => None,
         }
     }
 
@@ -82,7 +83,7 @@ impl NodeData {
     pub fn args(&self) -> Vec<Node> {
         match self {
             NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) => Vec::new(),
-            NodeData::Position { .. } | NodeData::Random { .. } => Vec::new(),
+            NodeData::Position { .. } | NodeData::Coordinate(_) | NodeData::Random { .. } => Vec::new(),
             NodeData::Load { gather, .. } => gather.iter().map(|gather| gather.index).collect(),
             NodeData::Map { args, .. } => args.clone(),
             NodeData::Reduce { arg, .. } | NodeData::Scan { arg } => vec![*arg],
@@ -93,7 +94,7 @@ impl NodeData {
     pub fn map_args(&mut self, mut map: impl FnMut(Node) -> Node) {
         match self {
             NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) => {}
-            NodeData::Position { .. } | NodeData::Random { .. } => {}
+            NodeData::Position { .. } | NodeData::Coordinate(_) | NodeData::Random { .. } => {}
             NodeData::Load { gather, .. } => {
                 if let Some(gather) = gather {
                     gather.index = map(gather.index);
@@ -109,7 +110,7 @@ fn level_of(data: &NodeData, kernel: &KernelData, lane: Option<Axis>, levels: &P
     let of = |node: Node| levels.get(node).copied().unwrap_or(Level::Uniform);
     let along_lane = |moves: bool| if moves { Level::Lane } else { Level::Row };
     match data {
-        NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) => Level::Uniform,
+        NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Coordinate(_) => Level::Uniform,
         NodeData::Load { slot, gather, .. } => {
             let strides = kernel.operands.get(*slot).map_or(&[][..], |operand| &operand.strides);
             let moves = lane.is_some_and(|lane| strides.get(lane.as_u32() as usize).is_some_and(|stride| *stride != 0));
@@ -129,7 +130,7 @@ fn type_of(data: &NodeData, kernel: &KernelData, types: &PrimaryMap<Node, Elemen
     let of = |node: Node| types.get(node).copied().ok_or_else(|| format!("argument {node} does not come before it"));
     match data {
         NodeData::Const(_) | NodeData::Scalar(_) | NodeData::Random { .. } => Ok(Element::F32),
-        NodeData::Integer(_) | NodeData::Position { .. } => Ok(Element::I32),
+        NodeData::Integer(_) | NodeData::Position { .. } | NodeData::Coordinate(_) => Ok(Element::I32),
         NodeData::Load { slot, gather, .. } => {
             if let Some(gather) = gather {
                 expect("a lookup's index", of(gather.index)?, Element::I32)?;

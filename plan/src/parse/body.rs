@@ -68,8 +68,7 @@ impl Body<'_> {
     }
 
     fn fold(&mut self, cursor: &mut Cursor<'_>, slot: Slot) -> Result<(), ParseError> {
-        let error = cursor.here("`sum`, `max`, `min` or `argmax`");
-        let op = cursor.word().as_deref().and_then(reduction).ok_or(error)?;
+        let op = reduction_word(cursor)?;
         cursor.sign("(")?;
         let value = self.value(cursor, DEPTH)?;
         cursor.sign(")")?;
@@ -201,6 +200,10 @@ impl Body<'_> {
         }
         let start = cursor.clone();
         let name = cursor.name("a value")?;
+        if name == "coord" && cursor.is_sign(0, "(") {
+            let coordinate = cursor.coordinate()?;
+            return Ok(self.nodes.push(NodeData::Coordinate(coordinate)));
+        }
         if cursor.skip_sign("(") {
             let value = self.call(cursor, &start, &name, left)?;
             cursor.sign(")")?;
@@ -297,14 +300,19 @@ impl Body<'_> {
         Ok(self.nodes.push(NodeData::Position { dim, micro }))
     }
 
-    /// `0x1234, [Batch, Seq, Embed], micro 98304`.
+    /// `0x1234, [Batch, Seq, Embed], micro 98304, coord(data, times 49152)`.
     fn random(&mut self, cursor: &mut Cursor<'_>) -> Result<Node, ParseError> {
         let site = cursor.integer()?;
         cursor.sign(",")?;
         let error = cursor.here("strides that are not negative");
         let strides = strides(self.kernel, cursor)?.into_iter().map(u64::try_from).collect::<Result<_, _>>().map_err(|_| error)?;
         let micro = self.micro(cursor)?;
-        Ok(self.nodes.push(NodeData::Random { site, strides, micro }))
+        let mut origin = Vec::new();
+        while cursor.skip_sign(",") {
+            cursor.keyword("coord")?;
+            origin.push(cursor.coordinate()?);
+        }
+        Ok(self.nodes.push(NodeData::Random { site, strides, micro, origin }))
     }
 
     fn micro(&self, cursor: &mut Cursor<'_>) -> Result<u64, ParseError> {
@@ -314,6 +322,12 @@ impl Body<'_> {
         cursor.keyword("micro")?;
         cursor.integer()
     }
+}
+
+/// The name of a reduction.
+pub(super) fn reduction_word(cursor: &mut Cursor<'_>) -> Result<Reduce, ParseError> {
+    let error = cursor.here("`sum`, `max`, `min` or `argmax`");
+    cursor.word().as_deref().and_then(reduction).ok_or(error)
 }
 
 fn reduction(word: &str) -> Option<Reduce> {

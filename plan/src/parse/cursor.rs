@@ -5,6 +5,7 @@
 use super::error::ParseError;
 use super::lex::{Line, Placed, Token};
 use crate::Element;
+use crate::mesh::Coordinate;
 use crate::print::is_reserved;
 
 /// A place in a line.
@@ -108,6 +109,34 @@ impl<'a> Cursor<'a> {
             name = format!("{name}*{}", self.name("a dim")?);
         }
         Ok(name)
+    }
+
+    /// Mesh axes, major first: `data*tensor`; `()` for none.
+    pub(super) fn axes(&mut self) -> Result<Vec<String>, ParseError> {
+        if self.skip_sign("(") {
+            self.sign(")")?;
+            return Ok(Vec::new());
+        }
+        let mut axes = vec![self.name("an axis of the mesh")?];
+        while self.skip_sign("*") {
+            axes.push(self.name("an axis of the mesh")?);
+        }
+        Ok(axes)
+    }
+
+    /// `coord(data*tensor back 1, times 16)`, from the parenthesis on.
+    pub(super) fn coordinate(&mut self) -> Result<Coordinate, ParseError> {
+        self.sign("(")?;
+        let axes = self.axes()?;
+        let back = if self.skip_word("back") { self.integer()? } else { 0 };
+        let times = if self.skip_sign(",") {
+            self.keyword("times")?;
+            self.integer()?
+        } else {
+            1
+        };
+        self.sign(")")?;
+        Ok(Coordinate { axes, times, back })
     }
 
     /// The number here as it is written; the cursor passes it.

@@ -2,12 +2,16 @@
 
 use super::{body, cursor::Cursor, error::ParseError, lex::Line};
 use crate::KernelData;
-use crate::kernel::{Access, Attention, Axis, KernelDim, Operand, Role, Rows, Skeleton, Slot};
+use crate::kernel::{Access, Attention, Axis, Collective, Exchange, KernelDim, Operand, Role, Rows, Skeleton, Slot};
+use crate::mesh::Coordinate;
 use cranelift_entity::PrimaryMap;
 
 /// More dims or operands than these make no kernel.
 const MOST_DIMS: usize = 16;
 const MOST_OPERANDS: usize = 64;
+
+const SKELETONS: &str = "`rows`, `contract`, `attention`, `attention_grad`, `segmented` or a collective: `all_gather`, `reduce_scatter`, \
+                         `all_reduce`, `all_to_all`, `permute`";
 
 /// A kernel, from after the word `kernel` on; `number` is what it must be called, if that matters.
 pub(super) fn parse(mut cursor: Cursor<'_>, number: Option<u32>, lines: &[Line]) -> Result<KernelData, ParseError> {
@@ -17,10 +21,14 @@ pub(super) fn parse(mut cursor: Cursor<'_>, number: Option<u32>, lines: &[Line])
         return Err(head.here(&number.map_or("`k` and the kernel's number".to_owned(), |number| format!("`k{number}`"))));
     }
     let name = cursor.name("the kernel's name")?;
-    let at = cursor.here("`rows`, `contract`, `attention`, `attention_grad` or `segmented`");
+    let at = cursor.here(SKELETONS);
     let skeleton = cursor.word().ok_or_else(|| at.clone())?;
+    let exchange = exchange(&skeleton, &mut cursor)?;
     let dims = dims(&mut cursor)?;
-    let skeleton = settings(&skeleton, &mut cursor)?.ok_or(at)?;
+    let skeleton = match exchange {
+        Some(collective) => Skeleton::Collective(collective),
+        None => settings(&skeleton, &mut cursor)?.ok_or(at)?,
+    };
     cursor.finish()?;
     let mut kernel = KernelData { name, dims, operands: PrimaryMap::new(), skeleton };
     let count = lines.iter().take_while(|line| is_operands(line)).count();
@@ -91,8 +99,24 @@ fn role(word: &str) -> Option<Role> {
         "feature" => Role::Feature,
         "value" => Role::Value,
         "segments" => Role::Segment,
+        "member" => Role::Member,
         _ => return None,
     })
+}
+
+/// The skeleton's word if it is a collective's, with what it does and between whom: `reduce_scatter sum along data*tensor`.
+fn exchange(skeleton: &str, cursor: &mut Cursor<'_>) -> Result<Option<Collective>, ParseError> {
+    let exchange = match skeleton {
+        "all_gather" => Exchange::AllGather,
+        "reduce_scatter" => Exchange::ReduceScatter(body::reduction_word(cursor)?),
+        "all_reduce" => Exchange::AllReduce(body::reduction_word(cursor)?),
+        "all_to_all" => Exchange::AllToAll,
+        "permute" => Exchange::Permute { by: cursor.integer()? },
+        _ => return Ok(None),
+    };
+    cursor.keyword("along")?;
+    let axes = cursor.axes()?;
+    Ok(Some(Collective { exchange, axes }))
 }
 
 /// The skeleton with what follows the dims; `None` if there is no such skeleton.
@@ -117,7 +141,18 @@ fn attention(cursor: &mut Cursor<'_>) -> Result<Attention, ParseError> {
     let scale = cursor.real()?;
     let causal = cursor.skip_word("causal");
     let window = if cursor.skip_word("window") { Some(cursor.integer()?) } else { None };
-    Ok(Attention { scale, causal, window })
+    let query = place("query", cursor)?;
+    let key = place("key", cursor)?;
+    Ok(Attention { query, key, scale, causal, window })
+}
+
+/// `query coord(context, times 128)`, if it stands here.
+fn place(word: &str, cursor: &mut Cursor<'_>) -> Result<Option<Coordinate>, ParseError> {
+    if !cursor.skip_word(word) {
+        return Ok(None);
+    }
+    cursor.keyword("coord")?;
+    cursor.coordinate().map(Some)
 }
 
 fn access(word: &str) -> Option<Access> {

@@ -27,7 +27,7 @@ const DEPTH: u32 = 64;
 /// Reads a whole plan.
 pub fn parse(text: &str) -> Result<Plan, ParseError> {
     let lines = lex::lines(text)?;
-    let mut reader = Reader::default();
+    let mut reader = Reader { plan: Plan { microbatches: 1, ..Plan::default() }, ..Reader::default() };
     let mut rest = &lines[..];
     while let Some((head, after)) = rest.split_first() {
         let count = after.iter().take_while(|line| line.level > 0).count();
@@ -85,6 +85,8 @@ impl Reader {
             "plan" => self.name(head, &mut cursor)?,
             "format" => self.version(&mut cursor)?,
             "hash" => self.hash(&mut cursor)?,
+            "mesh" => self.mesh(&mut cursor)?,
+            "microbatches" => self.microbatches(&mut cursor)?,
             "arena" => self.plan.arena.bytes = cursor.integer()?,
             "region" => self.region(&mut cursor)?,
             "scalar" => self.scalar(&mut cursor)?,
@@ -141,5 +143,4 @@ impl Reader {
     }
 }
 
-const SECTIONS: &str =
-    "`plan`, `format`, `hash`, `arena`, `region`, `scalar`, `input`, `weight`, `readout`, `output`, `kernel`, `program` or `entry`";
+const SECTIONS: &str = "`plan`, `format`, `hash`, `mesh`, `microbatches`, `arena`, `region`, `scalar`, `input`, `weight`, `readout`, `output`, `kernel`, `program` or `entry`";

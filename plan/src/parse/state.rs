@@ -1,9 +1,32 @@
-//! Regions, inputs, weights and readouts.
+//! Mesh, regions, inputs, weights and readouts.
 
 use super::{Reader, cursor::Cursor, error::ParseError};
-use crate::{DimSize, Init, Input, Output, Readout, RegionData, RegionKind, Weight};
+use crate::mesh::Axis;
+use crate::{DimSize, Flat, Init, Input, Output, Readout, RegionData, RegionKind, Rest, Weight};
 
 impl Reader {
+    /// `mesh data 2, tensor 4`.
+    pub(super) fn mesh(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseError> {
+        loop {
+            let error = cursor.here("an axis that no other is named like");
+            let name = cursor.name("an axis")?;
+            if self.plan.mesh.axes.iter().any(|axis| axis.name == name) {
+                return Err(error);
+            }
+            self.plan.mesh.axes.push(Axis { name, size: cursor.integer()? });
+            if !cursor.skip_sign(",") {
+                return Ok(());
+            }
+        }
+    }
+
+    /// `microbatches 4`.
+    pub(super) fn microbatches(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseError> {
+        let error = cursor.here("a number of microbatches that is not 0");
+        self.plan.microbatches = cursor.integer()?;
+        if self.plan.microbatches == 0 { Err(error) } else { Ok(()) }
+    }
+
     /// `region weights.Block weights at 0 bytes 1024`.
     pub(super) fn region(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseError> {
         let error = cursor.here("a name that no region above has");
@@ -37,7 +60,7 @@ impl Reader {
         let dims = dims(cursor)?;
         let init = init(cursor)?;
         cursor.keyword("in")?;
-        let (region, offset) = self.place(cursor)?;
+        let mut rest = self.rest(cursor)?;
         let (count, stride) = match cursor.skip_word("times") {
             true => {
                 let count = cursor.integer()?;
@@ -46,15 +69,32 @@ impl Reader {
             }
             false => (1, 0),
         };
+        rest.stride = stride;
         let gradient = if cursor.skip_word("gradient") {
-            Some(self.place(cursor)?)
+            let gradient = self.rest(cursor)?;
+            let stride = if cursor.skip_word("every") { cursor.integer()? } else { stride };
+            Some(Rest { stride, ..gradient })
         } else if cursor.skip_word("frozen") {
             None
         } else {
             return Err(cursor.here("`gradient` and a place, or `frozen`"));
         };
-        self.plan.weights.push(Weight { path, count, dims, region, offset, stride, init, gradient });
+        self.plan.weights.push(Weight { path, count, dims, init, rest, gradient });
         Ok(())
+    }
+
+    /// `gradients+64`, or `gradients+64 piece 4096 of data from 128`; the copies' distance is left at 0.
+    fn rest(&self, cursor: &mut Cursor<'_>) -> Result<Rest, ParseError> {
+        let (region, offset) = self.place(cursor)?;
+        let mut rest = Rest { region, offset, stride: 0, flat: None };
+        if cursor.skip_word("piece") {
+            let bytes = cursor.integer()?;
+            cursor.keyword("of")?;
+            let axes = cursor.axes()?;
+            let start = if cursor.skip_word("from") { cursor.integer()? } else { 0 };
+            rest.flat = Some(Flat { axes, bytes, start });
+        }
+        Ok(rest)
     }
 
     /// `readout loss = results / results+4`.
@@ -86,7 +126,7 @@ impl Reader {
 }
 
 fn region_kind(cursor: &mut Cursor<'_>) -> Result<RegionKind, ParseError> {
-    let error = cursor.here("`weights`, `gradients`, `moments`, `data`, `carries`, `stash`, `scratch` or `results`");
+    let error = cursor.here("`weights`, `gradients`, `moments`, `data`, `carries`, `stash`, `gathered`, `scratch` or `results`");
     Ok(match cursor.word().as_deref() {
         Some("weights") => RegionKind::Weights,
         Some("gradients") => RegionKind::Gradients,
@@ -94,6 +134,7 @@ fn region_kind(cursor: &mut Cursor<'_>) -> Result<RegionKind, ParseError> {
         Some("data") => RegionKind::Data,
         Some("carries") => RegionKind::Carries,
         Some("stash") => RegionKind::Stash,
+        Some("gathered") => RegionKind::Gathered,
         Some("scratch") => RegionKind::Scratch,
         Some("results") => RegionKind::Results,
         Some(_) | None => return Err(error),
@@ -110,10 +151,12 @@ fn init(cursor: &mut Cursor<'_>) -> Result<Init, ParseError> {
     })
 }
 
-/// `[Embed 384, Mlp 1536]`.
+/// `[Embed 384, Mlp 1536 / tensor]`.
 fn dims(cursor: &mut Cursor<'_>) -> Result<Vec<DimSize>, ParseError> {
     cursor.bracketed(|cursor| {
         let name = cursor.dim()?;
-        Ok(DimSize { name, size: cursor.integer()? })
+        let size = cursor.integer()?;
+        let axes = if cursor.skip_sign("/") { cursor.axes()? } else { Vec::new() };
+        Ok(DimSize { name, size, axes })
     })
 }

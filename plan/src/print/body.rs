@@ -75,6 +75,7 @@ impl Printer<'_> {
             NodeData::Reduce { op, .. } => name::reduce_spelling(*op),
             NodeData::Scan { .. } => "running",
             NodeData::Random { .. } => "u",
+            NodeData::Coordinate(_) => "at",
             NodeData::Load { .. } => "l",
             NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Position { .. } => "c",
         };
@@ -119,9 +120,11 @@ impl Printer<'_> {
             NodeData::Map { op, args } => self.map(*op, args),
             NodeData::Reduce { op, arg } => (8, format!("{}({})", name::reduce_spelling(*op), self.value(*arg, false, 0))),
             NodeData::Scan { arg } => (8, format!("scan({})", self.value(*arg, false, 0))),
-            NodeData::Random { site, strides, micro } => {
+            NodeData::Coordinate(coordinate) => (8, name::coordinate(coordinate)),
+            NodeData::Random { site, strides, micro, origin } => {
                 let strides: Vec<i64> = strides.iter().map(|stride| i64::try_from(*stride).unwrap_or(i64::MAX)).collect();
-                (8, format!("random({site:#x}, {}, micro {micro})", view::strides(self.body.kernel, &strides)))
+                let origin: String = origin.iter().map(|coordinate| format!(", {}", name::coordinate(coordinate))).collect();
+                (8, format!("random({site:#x}, {}, micro {micro}{origin})", view::strides(self.body.kernel, &strides)))
             }
         };
         if own < tightness { format!("({text})") } else { text }

@@ -2,7 +2,8 @@
 
 use super::{Text, body, name, view};
 use crate::KernelData;
-use crate::kernel::{Attention, Operand, Role, Skeleton, Slot};
+use crate::kernel::{Attention, Collective, Exchange, Operand, Role, Skeleton, Slot};
+use crate::mesh::Coordinate;
 
 /// Columns after which operands go on in a further line.
 const OPERANDS_WIDTH: usize = 110;
@@ -10,6 +11,7 @@ const OPERANDS_WIDTH: usize = 110;
 /// The kernel with its number in the plan.
 pub(super) fn print(number: u32, kernel: &KernelData, text: &mut Text) {
     let mut pieces = vec![format!("kernel k{number} {} {}", name::quoted(&kernel.name), skeleton(&kernel.skeleton))];
+    pieces.extend(exchange(&kernel.skeleton));
     pieces.extend(dims(kernel));
     pieces.extend(settings(&kernel.skeleton));
     text.line(0, &pieces);
@@ -26,7 +28,20 @@ fn skeleton(skeleton: &Skeleton) -> &'static str {
         Skeleton::Attention(_) => "attention",
         Skeleton::AttentionGrad(_) => "attention_grad",
         Skeleton::Segmented => "segmented",
+        Skeleton::Collective(collective) => name::exchange(collective.exchange),
     }
+}
+
+/// `sum along data*tensor`: what a collective does, and between whom.
+fn exchange(skeleton: &Skeleton) -> Option<String> {
+    let Skeleton::Collective(Collective { exchange, axes }) = skeleton else { return None };
+    let how = match exchange {
+        Exchange::AllGather | Exchange::AllToAll => None,
+        Exchange::ReduceScatter(op) | Exchange::AllReduce(op) => Some(name::reduce_spelling(*op).to_owned()),
+        Exchange::Permute { by } => Some(by.to_string()),
+    };
+    let along = format!("along {}", name::axes(axes));
+    Some(how.map_or(along.clone(), |how| format!("{how} {along}")))
 }
 
 /// `[Batch 8, Seq 256] lanes [Embed 384]`: neighbours with one role share brackets.
@@ -55,14 +70,16 @@ fn settings(skeleton: &Skeleton) -> Vec<String> {
         Skeleton::Contract { alpha } if *alpha == 1.0 => Vec::new(),
         Skeleton::Contract { alpha } => vec![format!("alpha {alpha:?}")],
         Skeleton::Attention(shape) | Skeleton::AttentionGrad(shape) => attention(shape),
-        Skeleton::Segmented => Vec::new(),
+        Skeleton::Segmented | Skeleton::Collective(_) => Vec::new(),
     }
 }
 
 fn attention(shape: &Attention) -> Vec<String> {
+    let place = |word: &str, place: &Option<Coordinate>| place.as_ref().map(|place| format!("{word} {}", name::coordinate(place)));
+    let places = [place("query", &shape.query), place("key", &shape.key)].into_iter().flatten();
     let causal = if shape.causal { Some("causal".to_owned()) } else { None };
     let window = shape.window.map(|window| format!("window {window}"));
-    [format!("scale {:?}", shape.scale)].into_iter().chain(causal).chain(window).collect()
+    [format!("scale {:?}", shape.scale)].into_iter().chain(causal).chain(window).chain(places).collect()
 }
 
 /// `read x, a: f32[Seq, Embed]; gain: f32[Embed]`: neighbours with one access share a line, with one type a name list.

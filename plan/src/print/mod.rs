@@ -14,7 +14,7 @@ mod state;
 mod view;
 
 use crate::{KernelData, Plan, hash};
-pub(crate) use name::is_reserved;
+pub(crate) use name::{axes, exchange, is_reserved};
 pub(crate) use state::{human, kind};
 
 /// The version of the text format; it changes when old text would read back as a different plan.
@@ -49,6 +49,7 @@ fn hashed(plan: &Plan, body: &str) -> String {
 
 fn body_text(plan: &Plan) -> String {
     let mut text = Text::default();
+    state::mesh(plan, &mut text);
     state::arena(plan, &mut text);
     scalar::print(plan, &mut text);
     state::inputs(plan, &mut text);

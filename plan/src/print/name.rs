@@ -2,7 +2,8 @@
 //!
 //! Ensures that any string can be a name: what is not a plain word, or would be taken for something else, is quoted.
 
-use crate::kernel::{Access, Map, Reduce, Role};
+use crate::kernel::{Access, Exchange, Map, Reduce, Role};
+use crate::mesh::Coordinate;
 
 /// Words that an expression uses, so that no name may be one of them unquoted.
 const RESERVED: [&str; 10] = ["not", "and", "or", "inf", "nan", "fold", "via", "in", "by", "wrap"];
@@ -36,6 +37,18 @@ pub(super) fn dim(name: &str) -> String {
     if plain && !name.contains("[*") { name.to_owned() } else { quoted(name) }
 }
 
+/// Mesh axes, major first: `data*tensor`; `()` for none.
+pub(crate) fn axes(axes: &[String]) -> String {
+    if axes.is_empty() { "()".to_owned() } else { axes.iter().map(|axis| quoted(axis)).collect::<Vec<_>>().join("*") }
+}
+
+/// `coord(data*tensor back 1, times 16)`.
+pub(super) fn coordinate(coordinate: &Coordinate) -> String {
+    let back = if coordinate.back == 0 { String::new() } else { format!(" back {}", coordinate.back) };
+    let times = if coordinate.times == 1 { String::new() } else { format!(", times {}", coordinate.times) };
+    format!("coord({}{back}{times})", axes(&coordinate.axes))
+}
+
 /// A word: a letter or `_`, then letters, digits and `_ ' # .`; dots and `#` only between those; `[*]` anywhere after the start.
 fn is_plain(name: &str) -> bool {
     let name = name.replace("[*]", "_");
@@ -65,6 +78,7 @@ pub(super) fn role(role: Role) -> Option<&'static str> {
         Role::Feature => Some("feature"),
         Role::Value => Some("value"),
         Role::Segment => Some("segments"),
+        Role::Member => Some("member"),
     }
 }
 
@@ -85,6 +99,17 @@ pub(crate) fn reduce_spelling(op: Reduce) -> &'static str {
         Reduce::Max => "max",
         Reduce::Min => "min",
         Reduce::Argmax => "argmax",
+    }
+}
+
+/// The word for a collective.
+pub(crate) fn exchange(exchange: Exchange) -> &'static str {
+    match exchange {
+        Exchange::AllGather => "all_gather",
+        Exchange::ReduceScatter(_) => "reduce_scatter",
+        Exchange::AllReduce(_) => "all_reduce",
+        Exchange::AllToAll => "all_to_all",
+        Exchange::Permute { .. } => "permute",
     }
 }
 

@@ -1,7 +1,18 @@
-//! The state of a plan as text: arena, inputs, weights and readouts, one line each.
+//! The state of a plan as text: mesh, arena, inputs, weights and readouts, one line each.
 
 use super::{Text, name};
-use crate::{DimSize, Init, Plan, Region, RegionKind, Weight};
+use crate::{DimSize, Flat, Init, Plan, Region, RegionKind, Rest, Weight};
+
+/// The devices, and the parts of a batch; one device and one part are not mentioned.
+pub(super) fn mesh(plan: &Plan, text: &mut Text) {
+    if !plan.mesh.axes.is_empty() {
+        let axes: Vec<String> = plan.mesh.axes.iter().map(|axis| format!("{} {}", name::quoted(&axis.name), axis.size)).collect();
+        text.line(0, &[format!("mesh {}", axes.join(", "))]);
+    }
+    if plan.microbatches > 1 {
+        text.line(0, &[format!("microbatches {}", plan.microbatches)]);
+    }
+}
 
 /// The arena and its regions, offsets and sizes in bytes.
 pub(super) fn arena(plan: &Plan, text: &mut Text) {
@@ -41,19 +52,29 @@ pub(super) fn weights(plan: &Plan, text: &mut Text) {
 }
 
 fn weight_line(plan: &Plan, weight: &Weight) -> String {
+    let rest = &weight.rest;
     let copies =
-        if (weight.count, weight.stride) == (1, 0) { String::new() } else { format!(" times {} every {}", weight.count, weight.stride) };
+        if (weight.count, rest.stride) == (1, 0) { String::new() } else { format!(" times {} every {}", weight.count, rest.stride) };
     let init = match weight.init {
         Init::Constant(value) => format!("constant {value:?}"),
         Init::Normal(deviation) => format!("normal {deviation:?}"),
         Init::Uniform(bound) => format!("uniform {bound:?}"),
     };
-    let gradient = match weight.gradient {
-        Some((region, offset)) => format!(" gradient {}", place(plan, region, offset)),
+    let gradient = match &weight.gradient {
+        Some(gradient) if gradient.stride == rest.stride => format!(" gradient {}", stands(plan, gradient)),
+        Some(gradient) => format!(" gradient {} every {}", stands(plan, gradient), gradient.stride),
         None => " frozen".to_owned(),
     };
-    let at = place(plan, weight.region, weight.offset);
+    let at = stands(plan, rest);
     format!("weight {}: {} {init} in {at}{copies}{gradient}", name::quoted(&weight.path), dims(&weight.dims))
+}
+
+/// `gradients+64`, or `gradients+64 piece 4096 of data from 128` of a block that is cut.
+fn stands(plan: &Plan, rest: &Rest) -> String {
+    let at = place(plan, rest.region, rest.offset);
+    let Some(Flat { axes, bytes, start }) = &rest.flat else { return at };
+    let from = if *start == 0 { String::new() } else { format!(" from {start}") };
+    format!("{at} piece {bytes} of {}{from}", name::axes(axes))
 }
 
 /// What is read after an entry.
@@ -86,7 +107,8 @@ pub(super) fn place(plan: &Plan, region: Region, offset: u64) -> String {
 }
 
 fn dims(dims: &[DimSize]) -> String {
-    let pieces: Vec<String> = dims.iter().map(|dim| format!("{} {}", name::dim(&dim.name), dim.size)).collect();
+    let cut = |dim: &DimSize| if dim.axes.is_empty() { String::new() } else { format!(" / {}", name::axes(&dim.axes)) };
+    let pieces: Vec<String> = dims.iter().map(|dim| format!("{} {}{}", name::dim(&dim.name), dim.size, cut(dim))).collect();
     format!("[{}]", pieces.join(", "))
 }
 
@@ -99,6 +121,7 @@ pub(crate) fn kind(kind: RegionKind) -> &'static str {
         RegionKind::Data => "data",
         RegionKind::Carries => "carries",
         RegionKind::Stash => "stash",
+        RegionKind::Gathered => "gathered",
         RegionKind::Scratch => "scratch",
         RegionKind::Results => "results",
     }

@@ -1,7 +1,7 @@
 //! Kernels: dims, operands, and what their skeleton wants of both.
 
 use super::view::is_injective;
-use super::{Report, Rule, rows};
+use super::{Report, Rule, collective, mesh, rows};
 use crate::kernel::{Access, Attention, Axis, Operand, Role, Skeleton};
 use crate::{Element, KernelData, Plan};
 
@@ -47,6 +47,7 @@ const SEGMENTED: [Want; 3] = [
 /// The kernel.
 pub(super) fn kernel(plan: &Plan, kernel: &KernelData, report: &mut Report) {
     dims(kernel, report);
+    mesh::coordinates(plan, kernel, report);
     report.unique(kernel.operands.values().map(|operand| operand.name.as_str()));
     let right = kernel.operands.values().all(|operand| operand.strides.len() == kernel.dims.len());
     report.check(right, Rule::OperandStrides, || "an operand does not have one stride per dim".to_owned());
@@ -66,6 +67,7 @@ pub(super) fn kernel(plan: &Plan, kernel: &KernelData, report: &mut Report) {
         Skeleton::Attention(shape) => attention(kernel, shape, &ATTENTION, report),
         Skeleton::AttentionGrad(shape) => attention(kernel, shape, &ATTENTION_GRAD, report),
         Skeleton::Segmented => wants(kernel, &SEGMENTED, report),
+        Skeleton::Collective(shape) => collective::collective(plan, kernel, shape, report),
     }
     extents(kernel, report);
 }
@@ -82,6 +84,7 @@ fn dims(kernel: &KernelData, report: &mut Report) {
             (&[Role::Batch, Role::M, Role::Query, Role::Key, Role::Feature, Role::Value], &[Role::Query, Role::Key])
         }
         Skeleton::Segmented => (&[Role::Row, Role::Lane, Role::Segment], &[Role::Segment]),
+        Skeleton::Collective(_) => (&[Role::Row, Role::Member], &[]),
     };
     let count = |role: Role| kernel.dims.values().filter(|dim| dim.role == role).count();
     for dim in kernel.dims.values() {

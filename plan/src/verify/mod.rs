@@ -2,20 +2,26 @@
 //!
 //! Requires nothing: any value of type `Plan` may be given, arithmetic is checked. Ensures, if nothing is returned:
 //!
-//! - arena: regions are aligned, inside the arena, disjoint; inputs, weights, readouts, outputs lie in their regions; weights are disjoint;
+//! - mesh: axes have ranks; whatever names axes names those of the mesh, none twice; inputs have whole microbatches;
+//! - arena: regions are aligned, inside the arena, disjoint; inputs, weights, readouts, outputs lie in their regions; weights are disjoint, also
+//!   within flat blocks, whose pieces hold all of them;
 //! - names of regions, scalars, inputs, weights, readouts, outputs, programs, entries, parameters, operands, dims are unique;
 //! - scalars use only the step and scalars above them; numbers are finite (kernels' constants: not NaN);
 //! - kernels: dims, operand counts, elements and roles are those of their skeleton; extents cover all accesses; strides are not negative;
 //!   arguments come before users; types and levels are legal; every written operand is written once, each of its elements by one point;
 //!   folds go to accumulating operands without the folded dims, with partial results if all rows are folded;
+//! - collectives: in and out of one element, each row (and member, where the exchange has them) an element of its own; as many members as
+//!   the mesh has along the axes; reductions are sums, maxima, minima of f32;
 //! - programs: every place of a launch is aligned and lies in its parameter; operands that are written overlap no other, but for a read and
-//!   a write of the same elements in the same order by an elementwise kernel; parameters are marked written if and only if they are; what
+//!   a write of the same elements in the same order by an elementwise kernel or an all-reduce; parameters are marked written if and only if they are; what
 //!   is bound to scratch memory is written before it is read;
 //! - entries: loops are not empty; every binding is aligned and inside its region for all values of the loops' indices; written parameters
 //!   overlap no other parameter of the call.
 
+mod collective;
 mod entry;
 mod kernel;
+mod mesh;
 mod program;
 mod rows;
 mod rule;
@@ -36,6 +42,10 @@ pub const ALIGNMENT: u64 = 64;
 /// All violations that were found (at most 100), in the order of the text.
 pub fn verify(plan: &Plan) -> Result<(), Vec<Violation>> {
     let mut report = Report::default();
+    mesh::mesh(plan, &mut report);
+    if !report.violations.is_empty() {
+        return Err(report.violations);
+    }
     state::arena(plan, &mut report);
     scalar::scalars(plan, &mut report);
     state::tensors(plan, &mut report);

@@ -2,7 +2,7 @@
 
 use super::view::View;
 use super::{Report, Rule};
-use crate::kernel::{Access, NodeData, Operand, Skeleton, Slot};
+use crate::kernel::{Access, Collective, Exchange, NodeData, Operand, Skeleton, Slot};
 use crate::program::{Accumulate, Item, Launch, Place};
 use crate::{KernelData, Plan, Program, ProgramData, RegionKind};
 use std::collections::BTreeSet;
@@ -72,7 +72,7 @@ fn overlaps(kernel: &KernelData, launch: &Launch, report: &mut Report) {
             let read_only = operand.access == Access::Read && other.access == Access::Read;
             if read_only
                 || place.param != other_place.param
-                || in_place(kernel, (*other_slot, other), (*slot, operand), place == other_place)
+                || in_place(kernel, launch, (*other_slot, other), (*slot, operand), place == other_place)
             {
                 continue;
             }
@@ -82,18 +82,24 @@ fn overlaps(kernel: &KernelData, launch: &Launch, report: &mut Report) {
     }
 }
 
-/// Whether two operands may be the same memory: one is read, one written, element by element in the same order.
-fn in_place(kernel: &KernelData, a: (Slot, &Operand), b: (Slot, &Operand), same_place: bool) -> bool {
+/// Whether two operands may be the same memory: one is read, one written, element by element in the same order, or all-reduced.
+fn in_place(kernel: &KernelData, launch: &Launch, a: (Slot, &Operand), b: (Slot, &Operand), same_place: bool) -> bool {
     let (read, write) = match (a.1.access, b.1.access) {
         (Access::Read, Access::Write | Access::Accumulate) => (a, b),
         (Access::Write | Access::Accumulate, Access::Read) => (b, a),
         (Access::Read | Access::Write | Access::Accumulate | Access::Scratch, _) => return false,
     };
     let alike = read.1.strides == write.1.strides && read.1.element == write.1.element;
-    same_place && alike && kernel.is_elementwise(read.0)
+    let reduces = kernel.is_all_reduce() && launch.accumulate == Accumulate::Write;
+    same_place && alike && (reduces || kernel.is_elementwise(read.0))
 }
 
 impl KernelData {
+    /// Whether this is an all-reduce: it may replace what it reads, unless it adds to it.
+    fn is_all_reduce(&self) -> bool {
+        matches!(&self.skeleton, Skeleton::Collective(Collective { exchange: Exchange::AllReduce(_), .. }))
+    }
+
     /// Whether this is a `rows` kernel without reductions or scans that reads this operand only at the current point: it may then be
     /// written in place.
     pub fn is_elementwise(&self, read: Slot) -> bool {
@@ -102,7 +108,7 @@ impl KernelData {
             NodeData::Reduce { .. } | NodeData::Scan { .. } => false,
             NodeData::Load { slot, gather, moved } => *slot != read || (gather.is_none() && moved.is_none()),
             NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) => true,
-            NodeData::Position { .. } | NodeData::Map { .. } | NodeData::Random { .. } => true,
+            NodeData::Position { .. } | NodeData::Coordinate(_) | NodeData::Map { .. } | NodeData::Random { .. } => true,
         })
     }
 }

@@ -64,6 +64,7 @@ fn references(plan: &Plan, kernel: &KernelData, node: Node, data: &NodeData, rep
         NodeData::Reduce { .. } | NodeData::Scan { .. } => {
             has(kernel.lane().is_some(), Rule::NodeLevel, "there are no lanes to reduce over");
         }
+        NodeData::Coordinate(_) => {}
         NodeData::Random { strides, .. } => {
             has(strides.len() == kernel.dims.len(), Rule::NodeReference, "not one stride per dim");
             has(strides.iter().all(|stride| i64::try_from(*stride).is_ok()), Rule::Number, "strides beyond 63 bits");

@@ -65,6 +65,14 @@ pub enum Rule {
     CallOverlap,
     /// There is something to run.
     NoEntry,
+    /// The mesh's axes have ranks; coordinates, cut dims, pieces and collectives name axes of the mesh, none of them twice.
+    MeshAxis,
+    /// A batch is cut into so many parts as the timeline counts, each whole.
+    Microbatches,
+    /// The pieces of a flat block hold all of its tensors.
+    FlatPiece,
+    /// A collective has the operands and dims that its exchange needs, between at least two ranks.
+    Collective,
 }
 
 impl Rule {
@@ -101,6 +109,10 @@ impl Rule {
             Rule::CallAlignment => "call-alignment",
             Rule::CallOverlap => "call-overlap",
             Rule::NoEntry => "no-entry",
+            Rule::MeshAxis => "mesh-axis",
+            Rule::Microbatches => "microbatches",
+            Rule::FlatPiece => "flat-piece",
+            Rule::Collective => "collective",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::view::View;
 use super::{ALIGNMENT, Report, Rule};
-use crate::{DimSize, Element, Init, Plan, Region, Weight};
+use crate::{DimSize, Element, Init, Plan, Region, Rest, Weight, print};
 
 /// Regions: aligned, inside the arena, disjoint.
 pub(super) fn arena(plan: &Plan, report: &mut Report) {
@@ -55,34 +55,78 @@ pub(super) fn tensors(plan: &Plan, report: &mut Report) {
 fn weights(plan: &Plan, report: &mut Report) {
     report.at("weights");
     report.unique(plan.weights.iter().map(|weight| weight.path.as_str()));
-    let mut placed: Vec<(Region, View, &str)> = Vec::new();
+    let (mut values, mut gradients) = (Vec::new(), Vec::new());
     for weight in &plan.weights {
         let number = match weight.init {
             Init::Constant(value) | Init::Normal(value) | Init::Uniform(value) => value,
         };
         report.check(number.is_finite(), Rule::Number, || format!("{} starts with {number}", weight.path));
-        let value = copies(weight, weight.offset);
-        inside(plan, weight.region, value.as_ref(), &weight.path, report);
-        if let Some((region, offset)) = weight.gradient {
-            inside(plan, region, copies(weight, offset).as_ref(), &format!("the gradient of {}", weight.path), report);
-        }
-        placed.extend(value.map(|view| (weight.region, view, weight.path.as_str())));
+        values.extend(Stands::new(plan, weight, &weight.rest, weight.path.clone(), report));
+        let gradient = weight.gradient.as_ref();
+        let name = || format!("the gradient of {}", weight.path);
+        gradients.extend(gradient.and_then(|gradient| Stands::new(plan, weight, gradient, name(), report)));
     }
-    for (index, (region, view, name)) in placed.iter().enumerate() {
-        for (_, other, second) in placed[..index].iter().filter(|(other, _, _)| other == region) {
-            report.check(view.disjoint(other), Rule::TensorOverlap, || format!("{second} and {name} share bytes"));
+    apart(&values, report);
+    apart(&gradients, report);
+}
+
+/// No two share bytes of a rank or of a block.
+fn apart(placed: &[Stands<'_>], report: &mut Report) {
+    for (index, one) in placed.iter().enumerate() {
+        for other in placed[..index].iter().filter(|other| other.rest.region == one.rest.region) {
+            report.check(one.apart(other), Rule::TensorOverlap, || format!("{} and {} share bytes", other.name, one.name));
         }
     }
 }
 
-/// All copies of a weight; `None` if their bytes are beyond 64 bits, overlap, or if there are none.
-fn copies(weight: &Weight, offset: u64) -> Option<View> {
-    let one = dense(offset, &weight.dims, Element::F32)?;
-    let apart = weight.count == 1 || weight.stride >= one.unit;
-    if weight.count == 0 || !apart || !weight.stride.is_multiple_of(Element::F32.bytes()) {
+/// A weight or a gradient that lies in its region.
+struct Stands<'p> {
+    name: String,
+    rest: &'p Rest,
+    /// All copies, of the tensor or of the rank's pieces.
+    view: View,
+    /// The tensor's bytes in its block.
+    block: Option<View>,
+}
+
+impl<'p> Stands<'p> {
+    fn new(plan: &'p Plan, weight: &'p Weight, rest: &'p Rest, name: String, report: &mut Report) -> Option<Self> {
+        let block = rest.flat.as_ref().and_then(|flat| dense(flat.start, &weight.dims, Element::F32));
+        if let Some(flat) = &rest.flat {
+            let axes = super::mesh::axes(plan, &flat.axes);
+            report.check(axes && !flat.axes.is_empty(), Rule::MeshAxis, || format!("{name} is cut along {}", print::axes(&flat.axes)));
+            let whole = flat.bytes.checked_mul(plan.mesh.size(&flat.axes));
+            let holds = block.as_ref().and_then(View::end).zip(whole).is_some_and(|(end, whole)| end <= whole);
+            let aligned = [flat.bytes, flat.start].iter().all(|part| part.is_multiple_of(Element::F32.bytes()));
+            report.check(holds && aligned, Rule::FlatPiece, || format!("the pieces of {} bytes do not hold {name}", flat.bytes));
+        }
+        let one = match &rest.flat {
+            Some(flat) if flat.bytes > 0 => Some(View::range(rest.offset, flat.bytes)),
+            Some(_) => None,
+            None => dense(rest.offset, &weight.dims, Element::F32),
+        };
+        let view = one.and_then(|one| copies(weight.count, rest.stride, one));
+        inside(plan, rest.region, view.as_ref(), &name, report);
+        view.map(|view| Stands { name, rest, view, block })
+    }
+
+    fn apart(&self, other: &Stands<'_>) -> bool {
+        match (&self.rest.flat, &other.rest.flat, &self.block, &other.block) {
+            (Some(flat), Some(other_flat), Some(block), Some(other_block)) if self.view == other.view => {
+                (&flat.axes, flat.bytes) == (&other_flat.axes, other_flat.bytes) && block.disjoint(other_block)
+            }
+            _ => self.view.disjoint(&other.view),
+        }
+    }
+}
+
+/// All copies of what stands there once; `None` if their bytes are beyond 64 bits, overlap, or if there are none.
+fn copies(count: u64, stride: u64, one: View) -> Option<View> {
+    let apart = count == 1 || stride >= one.unit;
+    if count == 0 || !apart || !stride.is_multiple_of(Element::F32.bytes()) {
         return None;
     }
-    Some(View { dims: vec![(weight.count, weight.stride)], ..one })
+    Some(View { dims: vec![(count, stride)], ..one })
 }
 
 /// A dense tensor; `None` if it has no elements or its bytes are beyond 64 bits.

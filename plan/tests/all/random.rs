@@ -5,6 +5,7 @@ use cranelift_entity::{EntityRef, PrimaryMap};
 use meshwright_plan::kernel::{
     Access, Axis, Effect, Gather, KernelDim, Map, Move, Node, NodeData, Operand, Reduce, Role, Rows, Skeleton, Slot,
 };
+use meshwright_plan::mesh::Coordinate;
 use meshwright_plan::{Element, KernelData, parse, print, summary, verify};
 use proptest::prelude::*;
 
@@ -117,7 +118,7 @@ fn reduce(dice: &mut Dice<'_>) -> Reduce {
 fn node(kernel: &KernelData, before: usize, dice: &mut Dice<'_>) -> NodeData {
     let any = |dice: &mut Dice<'_>| Node::new(before - 1 - dice.below(before.min(8)));
     let dims = kernel.dims.len();
-    match dice.below(if dims == 0 { 7 } else { 9 }) {
+    match dice.below(if dims == 0 { 8 } else { 10 }) {
         0 => NodeData::Const(dice.real()),
         1 => NodeData::Integer(dice.0.next().copied().unwrap_or(0) as i32),
         2 => NodeData::Scalar(NAMES[dice.below(NAMES.len())].to_owned()),
@@ -130,12 +131,22 @@ fn node(kernel: &KernelData, before: usize, dice: &mut Dice<'_>) -> NodeData {
             let op = MAPS[dice.below(MAPS.len())];
             NodeData::Map { op, args: (0..op.arity()).map(|_| any(dice)).collect() }
         }
-        7 => NodeData::Position { dim: Axis::new(dice.below(dims)), micro: dice.below(2) as u64 * 8 },
+        7 => NodeData::Coordinate(coordinate(dice)),
+        8 => NodeData::Position { dim: Axis::new(dice.below(dims)), micro: dice.below(2) as u64 * 8 },
         _ => {
             let strides = (0..dims).map(|_| dice.below(9) as u64).collect();
-            NodeData::Random { site: u64::from(dice.0.next().copied().unwrap_or(0)) << 30, strides, micro: dice.below(3) as u64 }
+            let origin = (0..dice.below(3)).map(|_| coordinate(dice)).collect();
+            NodeData::Random { site: u64::from(dice.0.next().copied().unwrap_or(0)) << 30, strides, micro: dice.below(3) as u64, origin }
         }
     }
+}
+
+fn coordinate(dice: &mut Dice<'_>) -> Coordinate {
+    Coordinate { axes: axes(dice), times: dice.below(4) as u64, back: dice.below(3) as u64 }
+}
+
+fn axes(dice: &mut Dice<'_>) -> Vec<String> {
+    (0..dice.below(3)).map(|_| NAMES[dice.below(NAMES.len())].to_owned()).collect()
 }
 
 fn gather(index: Node, dice: &mut Dice<'_>) -> Option<Gather> {

@@ -3,8 +3,11 @@
 use meshwright_plan::{parse, print, verify};
 
 /// Plans of this folder, by name.
-pub const PLANS: [(&str, &str); 2] =
-    [("bigram", include_str!("../plans/bigram.plan")), ("attention", include_str!("../plans/attention.plan"))];
+pub const PLANS: [(&str, &str); 3] = [
+    ("bigram", include_str!("../plans/bigram.plan")),
+    ("attention", include_str!("../plans/attention.plan")),
+    ("exchange", include_str!("../plans/exchange.plan")),
+];
 
 #[test]
 fn plans_read_back() {

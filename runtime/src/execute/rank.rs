@@ -97,21 +97,21 @@ impl Rank {
 
     /// The value of record of one copy of a weight.
     pub fn weight(&self, weight: &Weight, copy: u64) -> &[f32] {
-        let base = self.plan.arena.regions[weight.region].offset;
-        self.arena.f32s(base + weight.offset + copy * weight.stride, weight.elements())
+        let base = self.plan.arena.regions[weight.rest.region].offset;
+        self.arena.f32s(base + weight.rest.offset + copy * weight.rest.stride, weight.elements())
     }
 
     /// The same, to be written.
     pub fn weight_mut(&mut self, weight: &Weight, copy: u64) -> &mut [f32] {
-        let base = self.plan.arena.regions[weight.region].offset;
-        self.arena.f32s_mut(base + weight.offset + copy * weight.stride, weight.elements())
+        let base = self.plan.arena.regions[weight.rest.region].offset;
+        self.arena.f32s_mut(base + weight.rest.offset + copy * weight.rest.stride, weight.elements())
     }
 
     /// The gradient of one copy of a weight as the last step left it; none for weights that are not trained.
     pub fn gradient(&self, weight: &Weight, copy: u64) -> Option<&[f32]> {
-        let (region, offset) = weight.gradient?;
-        let base = self.plan.arena.regions[region].offset;
-        Some(self.arena.f32s(base + offset + copy * weight.stride, weight.elements()))
+        let gradient = weight.gradient.as_ref()?;
+        let base = self.plan.arena.regions[gradient.region].offset;
+        Some(self.arena.f32s(base + gradient.offset + copy * gradient.stride, weight.elements()))
     }
 
     /// A real input's memory: the whole batch of a step.

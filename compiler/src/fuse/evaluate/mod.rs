@@ -36,6 +36,7 @@ pub fn evaluate(fused: &Fused, given: &[(Role, Vec<f64>)], context: &Context, by
             Skeleton::Attention(attention) => fixed::attention(&mut machine, attention),
             Skeleton::AttentionGrad(attention) => fixed::attention_grad(&mut machine, attention),
             Skeleton::Segmented => fixed::segmented(&mut machine),
+            Skeleton::Collective(_) => unreachable!("kernels are evaluated on one rank"),
         }
     }
     let roles = fused.buffers.iter().filter_map(|(buffer, data)| Some((data.role?, memory[buffer.as_u32() as usize].clone())));

@@ -72,7 +72,9 @@ fn compute(machine: &Machine<'_>, data: &NodeData, values: &[Vec<f64>], points: 
                 })
                 .collect()
         }
-        NodeData::Random { site, strides, micro } => each(&|_, point| {
+        // one rank is the first of every group
+        NodeData::Coordinate(_) => vec![0.0; points.len()],
+        NodeData::Random { site, strides, micro, .. } => each(&|_, point| {
             let element: u64 = strides.iter().zip(point).map(|(stride, index)| stride * index).sum::<u64>() + micro * context.microbatch;
             let counter = [element as u32, (element >> 32) as u32, context.step as u32, context.iteration as u32];
             f64::from(random::philox(counter, random::key(context.seed, *site))[0] >> 8) / f64::from(1 << 24)

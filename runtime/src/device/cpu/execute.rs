@@ -137,6 +137,7 @@ fn lower(code: &mut Code, kernel: &KernelData, scalars: &[String]) -> Result<Pen
         Skeleton::Attention(attention) => Ready::Attention(Attend::new(kernel, attention, false)?),
         Skeleton::AttentionGrad(attention) => Ready::AttentionGrad(Attend::new(kernel, attention, true)?),
         Skeleton::Segmented => Ready::Segmented(Segmented::new(kernel)?),
+        Skeleton::Collective(_) => return Err("one device alone runs no collective".to_owned()),
     }))
 }
 

@@ -143,8 +143,8 @@ fn attention_reads_its_dims() {
         (Element::F32, Access::Write, &[480, 8, 4, 24, 0, 0, 1][..]),
         (Element::F32, Access::Write, &[120, 40, 20, 1, 0, 0, 0][..]),
     ];
-    let shape = Attention { scale: 0.5, causal: true, window: None };
-    let attention = kernel(&dims, &forward, Skeleton::Attention(shape));
+    let shape = Attention { query: None, key: None, scale: 0.5, causal: true, window: None };
+    let attention = kernel(&dims, &forward, Skeleton::Attention(shape.clone()));
     let attend = Attend::new(&attention, &shape, false).expect("an attention kernel");
     assert_eq!((attend.queries, attend.keys, attend.feature, attend.value), (20, 20, 8, 4));
     assert_eq!(&attend.rows[..5], &[48, 24, 12, 24, 1]);

@@ -84,6 +84,14 @@ impl Defined {
                 return Err(format!("there is no scalar `{name}`"));
             }
         }
+        let placed = |data: &NodeData| match data {
+            NodeData::Coordinate(_) => true,
+            NodeData::Random { origin, .. } => !origin.is_empty(),
+            _ => false,
+        };
+        if rows.nodes.values().any(placed) {
+            return Err("one device alone has no coordinates".to_owned());
+        }
         let schedule = Schedule::new(kernel, rows, types);
         let convention = code.convention();
         let config = code.frontend();

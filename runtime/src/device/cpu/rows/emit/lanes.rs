@@ -221,6 +221,7 @@ impl Emitter<'_, '_> {
                 self.map(*op, args, &values, lanes.vector.is_some())
             }
             NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Reduce { .. } => unreachable!("not lane-level"),
+            NodeData::Coordinate(_) => unreachable!("not lane-level"),
             NodeData::Scan { .. } | NodeData::Random { .. } => unreachable!("calls have buffers"),
         }
     }
@@ -319,9 +320,9 @@ impl Emitter<'_, '_> {
                 let carry = self.b.ins().stack_addr(types::I64, carry, 0);
                 self.call(routines::scan as *const () as usize, &[types::I64; 3], &[data, count, carry]);
             }
-            NodeData::Random { site, strides, micro } => self.random_call(data, count, tile, *site, strides, *micro),
+            NodeData::Random { site, strides, micro, .. } => self.random_call(data, count, tile, *site, strides, *micro),
             NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Load { .. } => unreachable!("not a call"),
-            NodeData::Position { .. } | NodeData::Reduce { .. } => unreachable!("not a call"),
+            NodeData::Position { .. } | NodeData::Coordinate(_) | NodeData::Reduce { .. } => unreachable!("not a call"),
         }
     }
 

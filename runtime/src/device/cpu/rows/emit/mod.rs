@@ -305,6 +305,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
                 let position = self.position(*dim, *micro);
                 self.b.ins().ireduce(types::I32, position)
             }
+            NodeData::Coordinate(_) => unreachable!("refused when the kernel was compiled"),
             NodeData::Reduce { .. } => self.reduced(node),
             NodeData::Map { .. } | NodeData::Random { .. } if is_call(self.rows, node) => self.scalar_call(node),
             NodeData::Map { op, args } => {

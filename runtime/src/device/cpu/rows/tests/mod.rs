@@ -218,8 +218,8 @@ fn positions_and_random_numbers() {
         let y = k.dense(Access::Write);
         let row = k.operand(Element::F32, Access::Write, &[4, 1, 0], 0);
         let strides: Vec<u64> = k.strides().iter().map(|stride| *stride as u64).collect();
-        let random = k.node(NodeData::Random { site: 77, strides, micro: 1000 });
-        let by_row = k.node(NodeData::Random { site: 78, strides: vec![4, 1, 0], micro: 12 });
+        let random = k.node(NodeData::Random { site: 77, strides, micro: 1000, origin: vec![] });
+        let by_row = k.node(NodeData::Random { site: 78, strides: vec![4, 1, 0], micro: 12, origin: vec![] });
         let [outer, inner, lane] = [0, 1, 2].map(|dim| k.node(NodeData::Position { dim: Axis::new(dim), micro: 3 * (dim == 0) as u64 }));
         let sum = k.map(Map::Add, &[outer, inner]);
         let sum = k.map(Map::Mul, &[sum, lane]);

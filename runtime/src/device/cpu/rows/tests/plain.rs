@@ -163,14 +163,14 @@ impl Plain<'_> {
                 let args: Vec<Scalar> = args.iter().map(|arg| at(&values[*arg], lane)).collect();
                 map(*op, &args)
             }
-            NodeData::Random { site, strides, micro } => {
+            NodeData::Random { site, strides, micro, .. } => {
                 let element: u64 = strides.iter().zip(&index).map(|(stride, index)| stride * *index as u64).sum();
                 let element = element + micro * self.given.micro;
                 let key = mix(mix(self.given.seed) ^ site);
                 let counter = [element as u32, (element >> 32) as u32, self.given.step as u32, self.given.iteration as u32];
                 F(uniform(philox(counter, [key as u32, (key >> 32) as u32])[0]))
             }
-            NodeData::Reduce { .. } | NodeData::Scan { .. } => unreachable!("not elementwise"),
+            NodeData::Coordinate(_) | NodeData::Reduce { .. } | NodeData::Scan { .. } => unreachable!("not elementwise"),
         }
     }
 

@@ -1,0 +1,68 @@
+//! The mesh, and whatever names its axes.
+
+use super::{Report, Rule};
+use crate::kernel::{NodeData, Skeleton};
+use crate::mesh::Coordinate;
+use crate::{DimSize, KernelData, Plan, print};
+use std::collections::BTreeSet;
+
+/// More ranks than this make no mesh.
+const MOST_RANKS: u64 = 1 << 32;
+
+/// The axes, and the parts of a batch.
+pub(super) fn mesh(plan: &Plan, report: &mut Report) {
+    report.at("mesh");
+    report.unique(plan.mesh.axes.iter().map(|axis| axis.name.as_str()));
+    let ranks = plan.mesh.axes.iter().try_fold(1u64, |ranks, axis| ranks.checked_mul(axis.size));
+    let counted = ranks.is_some_and(|ranks| (1..=MOST_RANKS).contains(&ranks));
+    report.check(counted, Rule::MeshAxis, || "the mesh has no ranks, or more than 32 bits count".to_owned());
+    report.check(plan.microbatches > 0, Rule::Microbatches, || "a batch is cut into no parts".to_owned());
+    for input in &plan.inputs {
+        let whole = input.dims.first().is_none_or(|batch| batch.size.is_multiple_of(plan.microbatches.max(1)));
+        report.check(whole, Rule::Microbatches, || format!("{} is not cut into {} equal parts", input.name, plan.microbatches));
+        cut(plan, &input.name, &input.dims, report);
+    }
+    plan.weights.iter().for_each(|weight| cut(plan, &weight.path, &weight.dims, report));
+    plan.outputs.iter().for_each(|output| cut(plan, &output.name, &output.dims, report));
+}
+
+/// Whether these are axes of the mesh, none of them twice.
+pub(super) fn axes(plan: &Plan, axes: &[String]) -> bool {
+    let different: BTreeSet<&String> = axes.iter().collect();
+    different.len() == axes.len() && different.iter().all(|name| plan.mesh.axes.iter().any(|axis| axis.name == **name))
+}
+
+/// No axis cuts two dims of one tensor, and the whole tensor's sizes fit.
+fn cut(plan: &Plan, name: &str, dims: &[DimSize], report: &mut Report) {
+    let all: Vec<String> = dims.iter().flat_map(|dim| dim.axes.iter().cloned()).collect();
+    report.check(axes(plan, &all), Rule::MeshAxis, || format!("{name} is cut along {}", print::axes(&all)));
+    for dim in dims {
+        let whole = dim.size.checked_mul(plan.mesh.size(&dim.axes));
+        report.check(whole.is_some(), Rule::MeshAxis, || format!("{name} is too large along {}", dim.name));
+    }
+}
+
+/// The coordinates that a kernel uses.
+pub(super) fn coordinates(plan: &Plan, kernel: &KernelData, report: &mut Report) {
+    match &kernel.skeleton {
+        Skeleton::Rows(rows) => rows.nodes.values().for_each(|node| match node {
+            NodeData::Coordinate(own) => coordinate(plan, own, i32::MAX as u64, report),
+            NodeData::Random { origin, .. } => origin.iter().for_each(|own| coordinate(plan, own, i64::MAX as u64, report)),
+            NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Load { .. } => {}
+            NodeData::Position { .. } | NodeData::Map { .. } | NodeData::Reduce { .. } | NodeData::Scan { .. } => {}
+        }),
+        Skeleton::Attention(shape) | Skeleton::AttentionGrad(shape) => {
+            shape.query.iter().chain(&shape.key).for_each(|own| coordinate(plan, own, i32::MAX as u64, report));
+        }
+        Skeleton::Contract { .. } | Skeleton::Segmented | Skeleton::Collective(_) => {}
+    }
+}
+
+fn coordinate(plan: &Plan, own: &Coordinate, most: u64, report: &mut Report) {
+    let known = axes(plan, &own.axes);
+    report.check(known, Rule::MeshAxis, || format!("a coordinate along {}", print::axes(&own.axes)));
+    let largest = plan.mesh.size(&own.axes).checked_mul(own.times);
+    report.check(largest.is_some_and(|largest| largest <= most), Rule::Number, || format!("a coordinate times {} is too large", own.times));
+    let ring = own.back < plan.mesh.size(&own.axes).max(1);
+    report.check(ring, Rule::MeshAxis, || format!("a coordinate {} back, further than its ring", own.back));
+}
