@@ -1,6 +1,6 @@
 //! `meshwright plan SPEC`: the lowered plan, or what it was lowered from.
 
-use crate::outcome::{Failure, Outcome, print_json, print_text};
+use crate::outcome::{Outcome, print_json, print_text};
 use crate::spec::{Loaded, SpecArguments};
 use meshwright_plan::print;
 use serde_json::json;
@@ -21,7 +21,7 @@ enum Stage {
     Model,
     /// The training graph: forward and backward programs.
     Graph,
-    /// Local programs with collectives (needs a mesh).
+    /// What one device of the mesh computes, and what devices exchange.
     Shard,
     /// What runs when.
     Schedule,
@@ -54,7 +54,7 @@ impl Stage {
 pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     let mut loaded = arguments.spec.compile(json)?;
     loaded.timing.begin("print");
-    let text = show(&loaded, arguments.show)?;
+    let text = show(&loaded, arguments.show);
     loaded.timing.end();
     if json {
         let plan = &loaded.compiled.plan;
@@ -68,19 +68,19 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     Ok(())
 }
 
-fn show(loaded: &Loaded, stage: Stage) -> Result<String, Failure> {
+fn show(loaded: &Loaded, stage: Stage) -> String {
     let compiled = &loaded.compiled;
     let plan = &compiled.plan;
-    Ok(match stage {
+    match stage {
         Stage::Model => meshwright_compiler::model::print::print(&compiled.model),
         Stage::Graph => meshwright_compiler::graph::print::graph(&compiled.graph),
-        Stage::Shard => return Err(Failure::Usage("there is nothing sharded on one device: '--show shard' is not supported yet".into())),
+        Stage::Shard => meshwright_compiler::shard::print::print(&compiled.sharded),
         Stage::Schedule => sections(&print::print(plan), &["entry"]),
         Stage::Memory => sections(&print::print(plan), &["arena", "region"]),
         Stage::Kernels => sections(&print::print(plan), &["kernel"]),
         Stage::Plan => print::print(plan),
         Stage::Summary => meshwright_plan::summary::summary(plan).to_string(),
-    })
+    }
 }
 
 /// The parts of a plan's text that begin with one of these words: what is indented belongs to the line before it.

@@ -1,6 +1,6 @@
 //! The compiler: syntax tree → plan. Pure: no files, clock, threads, environment, printing.
 //!
-//! Text walks through one corridor of rooms and leaves as a plan: [`model`] → [`graph`] → [`fuse`] → [`schedule`] → [`memory`] → [`emit`].
+//! Text walks through one corridor of rooms and leaves as a plan: [`model`] → [`graph`] → [`shard`] → [`fuse`] → [`schedule`] → [`memory`] → [`emit`].
 //! Nothing walks back.
 
 pub mod emit;
@@ -10,6 +10,7 @@ pub mod memory;
 pub mod model;
 pub mod op;
 pub mod schedule;
+pub mod shard;
 
 use meshwright_grammar::tree::Expr;
 use meshwright_grammar::{CodeInfo, Diagnostic, Spec};
@@ -23,6 +24,8 @@ pub struct Compiled {
     pub model: Model,
     /// Its training graph.
     pub graph: graph::ir::Graph,
+    /// The same cut over the mesh: what each rank computes, and what ranks exchange.
+    pub sharded: shard::ir::Sharded,
     /// The plan, verified.
     pub plan: Plan,
     /// What is no error but worth knowing.
@@ -38,16 +41,20 @@ pub fn compile(spec: &Spec, overrides: &[(String, Expr)], begin: &mut dyn FnMut(
     let (evaluated, _) = model::elaborate(&spec.files, overrides, Mode { training: false, batch: None })?;
     // A model that cannot take a batch of one (a split of the batch dim, say) has no entry `predict`.
     let predicted = model::elaborate(&spec.files, overrides, Mode { training: false, batch: Some(1) }).ok().map(|(model, _)| model);
-    let predicted = predicted.filter(|model| model.result.is_some()).map(silent);
+    let predicted = predicted.filter(|model| model.result.is_some() && model.settings.devices() == 1).map(silent);
     begin("graph");
     let graph = graph::build(&model, true).map_err(|errors| [errors, warnings.clone()].concat())?;
     let evaluate = graph::build(&evaluated, false)?;
     let predict = predicted.map(|model| graph::build(&model, false)).transpose()?;
+    begin("shard");
+    let (sharded, found) = shard::shard(graph.clone(), &model.settings).map_err(|errors| [errors, warnings.clone()].concat())?;
+    let (evaluate, _) = shard::shard(evaluate, &model.settings)?;
+    let predict = predict.map(shard::ir::Sharded::alone);
     begin("emit");
-    let plan = emit::emit(emit::Graphs { train: &graph, evaluate: Some(&evaluate), predict: predict.as_ref() });
+    let plan = emit::emit(emit::Graphs { train: &sharded, evaluate: Some(&evaluate), predict: predict.as_ref() });
     begin("verify");
     meshwright_plan::verify::verify(&plan).map_err(|wrong| wrong.iter().map(bug).collect::<Vec<_>>())?;
-    Ok(Compiled { model, graph, plan, warnings })
+    Ok(Compiled { model, graph, sharded, plan, warnings: [warnings, found].concat() })
 }
 
 /// The model without its losses and metrics: a prediction has no targets to compare with.
@@ -67,7 +74,7 @@ fn bug(wrong: &meshwright_plan::verify::Violation) -> Diagnostic {
 
 /// Every error and warning code of the grammar and the compiler.
 pub fn codes() -> impl Iterator<Item = &'static CodeInfo> {
-    let tables = [meshwright_grammar::CODES, model::CODES, model::blocks::CODES, graph::error::CODES, CODES];
+    let tables = [meshwright_grammar::CODES, model::CODES, model::blocks::CODES, graph::error::CODES, shard::error::CODES, CODES];
     tables.into_iter().flatten()
 }
 

@@ -9,6 +9,7 @@ use crate::memory::frames::{self, Place, bytes_of};
 use crate::memory::state::{Block, State};
 use crate::model::ir::Port;
 use crate::schedule::segment_of;
+use crate::shard::ir::Level;
 use meshwright_plan::Region;
 use meshwright_plan::program::{Address, CallAccumulate};
 use std::collections::BTreeSet;
@@ -51,7 +52,9 @@ pub fn locate(graph: &Graph, state: &State, call: usize, role: Role) -> Located 
         | Role::Gradient
         | Role::Moment(_)
         | Role::Factor
-        | Role::SquareSum => alone,
+        | Role::SquareSum
+        | Role::Whole
+        | Role::Piece => alone,
     }
 }
 
@@ -80,8 +83,8 @@ impl<'a> Binder<'a> {
     /// The address of one parameter in call `call` of a program with `scratch` bytes of temporaries.
     pub fn address(&mut self, call: usize, key: Key, scratch: u64, regions: &mut Regions) -> Address {
         match key {
-            Key::Weights(number) => self.block(call, number, regions.weights, false),
-            Key::Gradients(number) => self.block(call, number, regions.gradients, true),
+            Key::Weights(number) => self.weights(call, number, regions),
+            Key::Gradients(number) => self.gradients(call, number, regions),
             Key::Stash => at(regions.stash, self.placed.frames.stash[call]),
             Key::Scratch => at(regions.scratch, 0),
             Key::Role(role) => self.role(call, role, scratch, regions),
@@ -109,17 +112,47 @@ impl<'a> Binder<'a> {
             Role::Factor => at(regions.results, regions.slot(Slot::Factor)),
             // The roles below are bound as blocks, stash or flat ranges and never come here.
             Role::Weight(_) | Role::WeightGrad(_) | Role::Stash(_) | Role::Rest | Role::Gradient | Role::Moment(_) => at(regions.zeros, 0),
+            Role::Whole | Role::Piece => at(regions.zeros, 0),
         }
     }
 
-    fn block(&mut self, call: usize, number: u32, region: Region, gradient: bool) -> Address {
+    /// A block as a program reads it: where it rests, or where it was gathered.
+    fn weights(&self, call: usize, number: u32, regions: &Regions) -> Address {
         let (block, copy) = blocks_of(self.placed.graph, self.state, call)[number as usize];
         let data = &self.state.blocks[block];
-        let address = at(region, data.offset + copy * data.stride);
-        if gradient {
-            return Address { accumulate: self.begin(Sum::Gradient(block, copy), self.first_of_step()), ..address };
+        match data.at.weights {
+            Some(offset) => at(regions.weights, offset + copy * data.stride),
+            None => at(regions.gathered, self.state.slots(block).0),
         }
-        address
+    }
+
+    /// Where a program leaves a block's gradients: added to those of the step, or by themselves if they are reduced right away.
+    fn gradients(&mut self, call: usize, number: u32, regions: &Regions) -> Address {
+        let (block, copy) = blocks_of(self.placed.graph, self.state, call)[number as usize];
+        let data = &self.state.blocks[block];
+        match data.at.gradients {
+            Some(offset) => {
+                let accumulate = self.begin(Sum::Gradient(block, copy), self.first_of_step());
+                Address { accumulate, ..at(regions.gradients, offset + copy * data.stride) }
+            }
+            None => at(regions.gathered, self.state.slots(block).1),
+        }
+    }
+
+    /// The blocks among a program's parameters that must be gathered before it runs.
+    pub fn gathered<'k>(&self, call: usize, keys: &'k [Key]) -> impl Iterator<Item = (Block, u64)> + use<'a, 'k> {
+        let (blocks, state) = (blocks_of(self.placed.graph, self.state, call), self.state);
+        let block = move |key: &Key| if let Key::Weights(number) = key { Some(blocks[*number as usize]) } else { None };
+        keys.iter().filter_map(block).filter(move |(block, _)| state.blocks[*block].rest.level == Level::Weights)
+    }
+
+    /// The blocks among a program's parameters whose gradients are scattered after it has run, and how they add up there.
+    pub fn scattered(&mut self, call: usize, keys: &[Key]) -> Vec<(Block, u64, CallAccumulate)> {
+        let blocks = blocks_of(self.placed.graph, self.state, call);
+        let block = |key: &Key| if let Key::Gradients(number) = key { Some(blocks[*number as usize]) } else { None };
+        let cut = |(block, _): &(Block, u64)| self.state.blocks[*block].rest.level >= Level::Gradients;
+        let found: Vec<(Block, u64)> = keys.iter().filter_map(block).filter(cut).collect();
+        found.into_iter().map(|(block, copy)| (block, copy, self.begin(Sum::Gradient(block, copy), self.first_of_step()))).collect()
     }
 
     fn port(&self, port: Port, scratch: u64, regions: &Regions) -> Address {

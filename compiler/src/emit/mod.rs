@@ -5,49 +5,67 @@
 
 mod bind;
 mod entry;
+mod exchange;
+mod piece;
 mod program;
 mod region;
 mod roll;
 mod update;
 
+use crate::fuse::rows::Step;
 use crate::graph::ir::Graph;
 use crate::memory::frames::{self, Frames};
 use crate::memory::state::{self, State};
 use crate::schedule;
+use crate::shard::ir::Sharded;
 use meshwright_plan::program::Entry;
-use meshwright_plan::{Mesh, Plan};
+use meshwright_plan::Plan;
 use program::Programs;
 use region::Regions;
 
-/// The graphs of one model. All have the same weights.
+/// The graphs of one model, on one mesh. All have the same weights.
 #[derive(Clone, Copy)]
 pub struct Graphs<'a> {
     /// What a step runs.
-    pub train: &'a Graph,
+    pub train: &'a Sharded,
     /// What an evaluation runs: no dropout.
-    pub evaluate: Option<&'a Graph>,
+    pub evaluate: Option<&'a Sharded>,
     /// What a prediction runs: a batch of 1.
-    pub predict: Option<&'a Graph>,
+    pub predict: Option<&'a Sharded>,
 }
 
 /// A graph with its places: what calls are bound with.
 struct Placed<'a> {
+    sharded: &'a Sharded,
     graph: &'a Graph,
     frames: Frames,
+}
+
+impl<'a> Placed<'a> {
+    fn new(sharded: &'a Sharded, training: bool, wanted: bool) -> Self {
+        Placed { sharded, graph: &sharded.graph, frames: frames::lay_out(&sharded.graph, training, wanted) }
+    }
+
+    /// How programs of this graph see the step.
+    fn step(&self) -> Step {
+        let axes = self.sharded.cuts.whole(self.graph.batch).1;
+        Step { batch: self.graph.batch, microbatches: self.graph.microbatches, parts: self.sharded.mesh.size(axes) }
+    }
 }
 
 /// Puts the plan together.
 pub fn emit(graphs: Graphs) -> Plan {
     let state = state::lay_out(graphs.train);
-    let train = Placed { graph: graphs.train, frames: frames::lay_out(graphs.train, true, false) };
-    let evaluate = graphs.evaluate.map(|graph| Placed { graph, frames: frames::lay_out(graph, false, false) });
-    let predict = graphs.predict.map(|graph| Placed { graph, frames: frames::lay_out(graph, false, true) });
+    let train = Placed::new(graphs.train, true, false);
+    let evaluate = graphs.evaluate.map(|graph| Placed::new(graph, false, false));
+    let predict = graphs.predict.map(|graph| Placed::new(graph, false, true));
     let mut programs = Programs::default();
     let mut regions = Regions::new(&train, &state);
     let mut entries = vec![entry::step(&train, &state, &mut programs, &mut regions)];
+    entries.extend(exchange::start(&train, &state, &mut programs, &mut regions));
     for (name, placed) in [("evaluate", &evaluate), ("predict", &predict)] {
         if let Some(placed) = placed {
-            let timeline = schedule::evaluate(placed.graph);
+            let timeline = schedule::evaluate(placed.sharded);
             entries.push(entry::forward(name, placed, &timeline, &state, &mut programs, &mut regions));
         }
     }
@@ -68,11 +86,11 @@ fn assemble(
     }
     let mut plan = Plan {
         name: train.graph.name.clone(),
-        mesh: Mesh::default(),
-        microbatches: 1,
+        mesh: train.sharded.mesh.plan(),
+        microbatches: train.graph.microbatches,
         scalars: train.graph.update.as_ref().map(|update| update.scalars.clone()).unwrap_or_default(),
         inputs: region::inputs(train, &regions),
-        weights: region::weights(train.graph, state, &regions),
+        weights: region::weights(train, state, &regions),
         readouts: regions.readouts(train, evaluate),
         outputs: predict.map(|placed| region::outputs(placed, &regions)).unwrap_or_default(),
         kernels: programs.kernels,

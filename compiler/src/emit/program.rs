@@ -162,6 +162,8 @@ fn role_name(role: Role, buffer: &str) -> String {
         Role::Moment(at) => format!("moment{}", at + 1),
         Role::Factor => "factor".to_string(),
         Role::SquareSum => "square_sum".to_string(),
+        Role::Whole => "whole".to_string(),
+        Role::Piece => "piece".to_string(),
     }
 }
 

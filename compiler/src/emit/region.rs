@@ -4,11 +4,12 @@ use super::Placed;
 use crate::graph::ir::{Graph, Report, Segment};
 use crate::memory::aligned;
 use crate::memory::frames::{Place, bytes_of};
-use crate::memory::state::State;
+use crate::memory::state::{BlockData, State};
 use crate::model::ir::Model;
 use crate::op::Dim;
+use crate::shard::ir::{Level, Mesh, Sharded};
 use cranelift_entity::PrimaryMap;
-use meshwright_plan::{Arena, DimSize, Input, Output, Readout, Region, RegionData, RegionKind, Rest, Weight};
+use meshwright_plan::{Arena, DimSize, Flat, Input, Output, Readout, Region, RegionData, RegionKind, Rest, Weight};
 
 /// Regions start at multiples of this many bytes: a page, so that none shares one.
 const PAGE: u64 = 4096;
@@ -26,11 +27,17 @@ pub enum Source {
 pub struct Regions {
     all: PrimaryMap<Region, RegionData>,
     pub weights: Region,
+    /// Pieces of the weights of record; `weights` where none rests in pieces.
+    pub record: Region,
     pub gradients: Region,
+    /// Pieces of gradients, reduced; `gradients` where there are none.
+    pub reduced: Region,
     pub moments: Vec<Region>,
     pub data: Vec<Region>,
     pub carries: Region,
     pub stash: Region,
+    /// Blocks that are gathered for use, and their gradients; `scratch` where there are none.
+    pub gathered: Region,
     pub scratch: Region,
     pub results: Region,
     pub zeros: Region,
@@ -57,14 +64,34 @@ impl Regions {
         let mut all = PrimaryMap::new();
         let mut add = |name: String, kind, bytes| all.push(RegionData { name, kind, offset: 0, bytes });
         let moments = train.graph.update.as_ref().map_or(0, |update| update.moments);
+        let level = train.sharded.rest.level;
+        let sizes = [state.bytes.weights, state.bytes.record, state.bytes.gradients, state.bytes.reduced, state.bytes.moments];
+        let [whole, record_bytes, gradient_bytes, reduced_bytes, moment_bytes] = sizes.map(|bytes| bytes.unwrap_or(0));
+        let record_kind = if level == Level::Weights { RegionKind::Weights } else { RegionKind::Moments };
+        let reduced_kind = if level == Level::Moments { RegionKind::Gathered } else { RegionKind::Gradients };
+        let weights = add("weights".into(), RegionKind::Weights, whole);
+        let gradients = add("gradients".into(), RegionKind::Gradients, gradient_bytes);
+        let mut piece = |name: &str, kind, bytes, other| if bytes > 0 { add(name.into(), kind, bytes) } else { other };
+        let record = piece("weights.piece", record_kind, record_bytes, weights);
+        let reduced = piece("gradients.piece", reduced_kind, reduced_bytes, gradients);
+        let moments = (1..=moments).map(|at| add(format!("moment{at}"), RegionKind::Moments, moment_bytes)).collect();
+        let data = data_regions(train, &mut add);
+        let carries = add("carries".into(), RegionKind::Carries, 0);
+        let stash = add("stash".into(), RegionKind::Stash, 0);
+        let scratch = add("scratch".into(), RegionKind::Scratch, 0);
+        let slots = state.slot_bytes();
+        let gathered = if slots > 0 { add("gathered".into(), RegionKind::Gathered, slots) } else { scratch };
         Regions {
-            weights: add("weights".into(), RegionKind::Weights, state.bytes),
-            gradients: add("gradients".into(), RegionKind::Gradients, state.trained_bytes),
-            moments: (1..=moments).map(|at| add(format!("moment{at}"), RegionKind::Moments, state.trained_bytes)).collect(),
-            data: data_regions(train, &mut add),
-            carries: add("carries".into(), RegionKind::Carries, 0),
-            stash: add("stash".into(), RegionKind::Stash, 0),
-            scratch: add("scratch".into(), RegionKind::Scratch, 0),
+            weights,
+            record,
+            gradients,
+            reduced,
+            moments,
+            data,
+            carries,
+            stash,
+            scratch,
+            gathered,
             results: add("results".into(), RegionKind::Results, 0),
             zeros: add("zeros".into(), RegionKind::Results, 0),
             slots: Vec::new(),
@@ -145,8 +172,14 @@ fn data_regions(train: &Placed, add: &mut dyn FnMut(String, RegionKind, u64) -> 
     graph.inputs.iter().map(|(name, port)| add(format!("data.{name}"), RegionKind::Data, whole(*port))).collect()
 }
 
-fn named(graph: &Graph, dims: &[Dim]) -> Vec<DimSize> {
-    dims.iter().map(|dim| DimSize { name: graph.dims[*dim].name.clone(), size: graph.dims[*dim].size, axes: Vec::new() }).collect()
+/// Dims by the user's names, with what cuts them.
+fn named(sharded: &Sharded, dims: &[Dim]) -> Vec<DimSize> {
+    let all = &sharded.graph.dims;
+    let named = |dim: &Dim| {
+        let (whole, axes) = sharded.cuts.whole(*dim);
+        DimSize { name: all[whole].name.clone(), size: all[*dim].size, axes: sharded.mesh.names(axes) }
+    };
+    dims.iter().map(named).collect()
 }
 
 /// What the data source must fill.
@@ -154,7 +187,7 @@ pub fn inputs(train: &Placed, regions: &Regions) -> Vec<Input> {
     let graph = train.graph;
     let input = |(at, (name, port)): (usize, &(String, crate::model::ir::Port))| {
         let ty = &graph.ports[*port];
-        let mut dims = named(graph, &ty.dims);
+        let mut dims = named(train.sharded, &ty.dims);
         if let Some(batch) = dims.first_mut() {
             batch.size *= graph.microbatches;
         }
@@ -168,22 +201,35 @@ pub fn inputs(train: &Placed, regions: &Regions) -> Vec<Input> {
 }
 
 /// All weights with their places at rest.
-pub fn weights(graph: &Graph, state: &State, regions: &Regions) -> Vec<Weight> {
+pub fn weights(train: &Placed, state: &State, regions: &Regions) -> Vec<Weight> {
+    let graph = train.graph;
     let mut all = Vec::new();
     for (weight, data) in &graph.weights {
         let Some((block, inside)) = state.place_of[weight] else { continue };
         let block = &state.blocks[block];
-        let offset = block.offset + inside;
+        let mesh = &train.sharded.mesh;
+        let (record, reduced) = (block.at.record.map(|at| (regions.record, at)), block.at.reduced.map(|at| (regions.reduced, at)));
+        let (whole, gradients) = (block.at.weights.map(|at| (regions.weights, at)), block.at.gradients.map(|at| (regions.gradients, at)));
+        let Some(rest) = resting(mesh, block, record, whole, inside) else { continue };
         all.push(Weight {
             path: data.path.clone(),
             count: data.count,
-            dims: named(graph, &data.dims()),
+            dims: named(train.sharded, &data.dims()),
             init: data.init,
-            rest: Rest { region: regions.weights, offset, stride: block.stride, flat: None },
-            gradient: block.trained.then_some(Rest { region: regions.gradients, offset, stride: block.stride, flat: None }),
+            rest,
+            gradient: resting(mesh, block, reduced, gradients, inside),
         });
     }
     all
+}
+
+/// Where a tensor that stands `inside` a block rests: in pieces, or whole.
+fn resting(mesh: &Mesh, block: &BlockData, piece: Option<(Region, u64)>, whole: Option<(Region, u64)>, inside: u64) -> Option<Rest> {
+    if let Some((region, offset)) = piece {
+        let flat = Flat { axes: mesh.names(&block.rest.axes), bytes: block.piece, start: inside };
+        return Some(Rest { region, offset, stride: block.piece, flat: Some(flat) });
+    }
+    whole.map(|(region, at)| Rest { region, offset: at + inside, stride: block.stride, flat: None })
 }
 
 /// What `predict` leaves to be read.
@@ -192,6 +238,6 @@ pub fn outputs(placed: &Placed, regions: &Regions) -> Vec<Output> {
     let Some(port) = graph.result else { return Vec::new() };
     let Some(Place::Carry(offset)) = placed.frames.ports[port] else { return Vec::new() };
     let ty = &graph.ports[port];
-    let dims = named(graph, &ty.dims);
+    let dims = named(placed.sharded, &ty.dims);
     vec![Output { name: "result".into(), element: Model::stored(ty.element), dims, region: regions.carries, offset }]
 }

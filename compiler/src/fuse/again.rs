@@ -46,7 +46,7 @@ fn is_step(facts: &Facts<'_>, index: usize) -> bool {
     match &facts.inst(index).op {
         Op::Map(map) => is_cheap(*map),
         Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Reduce(..) | Op::Contract(_) | Op::Index(_) | Op::Shape(_) => false,
-        Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Stop => false,
+        Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Stop | Op::Collective(_) => false,
     }
 }
 

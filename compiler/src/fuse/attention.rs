@@ -32,6 +32,7 @@ pub fn lower(facts: &Facts<'_>, index: usize, storage: &mut Storage) -> FusedLau
         | Op::Shape(_)
         | Op::Random(_)
         | Op::Anchor
+        | Op::Collective(_)
         | Op::Stop => unreachable!("only attention is lowered here"),
     }
 }
@@ -59,7 +60,8 @@ fn launch(facts: &Facts<'_>, attention: &op::Attention, first: &[Value], last: &
         let strides = row_strides(facts, &operands.dims);
         operands.push("scratch", (scratch, 0), Element::F32, Access::Scratch, strides);
     }
-    let shape = Attention { query: None, key: None, scale: attention.scale as f32, causal: attention.causal, window: attention.window };
+    let (query, key) = (attention.first_query.clone(), attention.first_key.clone());
+    let shape = Attention { query, key, scale: attention.scale as f32, causal: attention.causal, window: attention.window };
     let (name, skeleton) =
         if grad { ("attention_grad", Skeleton::AttentionGrad(shape)) } else { ("attention", Skeleton::Attention(shape)) };
     let (mut kernel, places) = operands.kernel(name.to_string(), skeleton);

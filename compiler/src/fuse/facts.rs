@@ -25,6 +25,8 @@ pub enum Kind {
     Attention,
     /// A `segmented` kernel.
     Segmented,
+    /// A `collective` kernel.
+    Collective,
     /// The place where other kernels' results come together: a `Concat`, or a sum of contractions.
     Join,
 }
@@ -127,11 +129,12 @@ impl<'a> Facts<'a> {
             }
             Op::Contract(_) => Kind::Contract,
             Op::Index(Index::Scatter { .. }) => Kind::Segmented,
-            Op::Index(Index::Position(_) | Index::Gather { .. } | Index::Cumsum(_) | Index::CumsumReverse(_)) => Kind::Rows,
+            Op::Index(Index::Position(_) | Index::Gather { .. } | Index::Cumsum(_) | Index::CumsumReverse(_) | Index::Coordinate(_)) => Kind::Rows,
             Op::Shape(Shape::Concat { .. }) => Kind::Join,
             Op::Shape(Shape::Pad { .. } | Shape::Shift { .. } | Shape::Roll { .. } | Shape::Expand | Shape::Merge { .. }) => Kind::Rows,
             Op::Shape(Shape::Rename { .. } | Shape::Split { .. } | Shape::Slice { .. } | Shape::Take { .. }) => Kind::Nothing,
             Op::Attention(_) | Op::AttentionGrad(_) => Kind::Attention,
+            Op::Collective(_) => Kind::Collective,
         };
         (0..self.program.body.insts.len()).map(of).collect()
     }
@@ -215,7 +218,7 @@ impl<'a> Facts<'a> {
             Op::Shape(_) => true,
             Op::Map(_) | Op::Reduce(..) | Op::Index(_) | Op::Anchor | Op::Stop => false,
             Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Random(_) => false,
-            Op::Contract(_) | Op::Attention(_) | Op::AttentionGrad(_) => true,
+            Op::Contract(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Collective(_) => true,
         };
         let alone = self.kind[index] != Kind::Rows;
         let read = |(at, arg): (usize, &Value)| (self.view(*arg).base, alone || elsewhere(at) || !self.view(*arg).plain);

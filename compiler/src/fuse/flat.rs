@@ -76,7 +76,7 @@ fn long_dim(program: &Program, dims: &Dims) -> Option<Dim> {
     let simple = program.body.insts.iter().all(|inst| match &inst.op {
         Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Anchor | Op::Stop | Op::Shape(Shape::Expand) => true,
         Op::Reduce(op, _) => op.folds(),
-        Op::Contract(_) | Op::Index(_) | Op::Shape(_) | Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) => false,
+        Op::Contract(_) | Op::Index(_) | Op::Shape(_) | Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Collective(_) => false,
     });
     (simple && dims[flat].size > LANES && all.all(|dim| dim == flat)).then_some(flat)
 }

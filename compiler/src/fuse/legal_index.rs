@@ -94,7 +94,7 @@ fn rolled(rewriter: &mut Rewriter<'_>, dim: Dim, by: u64, arg: Value, ty: &Type,
             Some(rewriter.map(*op, &args, ty.clone(), inst.origin))
         }
         Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Reduce(..) | Op::Contract(_) | Op::Index(_) | Op::Shape(_) => None,
-        Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Stop => None,
+        Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Stop | Op::Collective(_) => None,
     }
 }
 

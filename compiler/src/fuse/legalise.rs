@@ -35,6 +35,7 @@ pub fn accumulates(role: Role) -> bool {
         Role::ParamGrad(_) | Role::WeightGrad(_) | Role::Report(_) | Role::SquareSum => true,
         Role::Param(_) | Role::Weight(_) | Role::Result(_) | Role::Stash(_) | Role::ResultGrad(_) => false,
         Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor => false,
+        Role::Piece | Role::Whole => false,
     }
 }
 
@@ -146,7 +147,7 @@ impl<'a> Rewriter<'a> {
             Op::Index(index) => vec![self.index(index, args, ty, origin)],
             Op::Shape(shape) => vec![self.shape(shape, args, ty, origin)],
             Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Random(_) => vec![self.push(inst.op.clone(), args, ty, origin)],
-            Op::Attention(_) => self.push_many(inst.op.clone(), args, types, origin),
+            Op::Attention(_) | Op::Collective(_) => self.push_many(inst.op.clone(), args, types, origin),
             Op::AttentionGrad(attention) => legal_attention::gradient(self, attention, &args, &types, origin),
         }
     }
@@ -232,7 +233,7 @@ impl<'a> Rewriter<'a> {
 
     fn index(&mut self, index: &Index, args: Vec<Value>, ty: Type, origin: Origin) -> Value {
         match index {
-            Index::Position(_) => self.push(Op::Index(index.clone()), args, ty, origin),
+            Index::Position(_) | Index::Coordinate(_) => self.push(Op::Index(index.clone()), args, ty, origin),
             Index::Gather { over } => legal_index::gather(self, *over, [args[0], args[1]], ty, origin),
             Index::Scatter { into } => legal_index::scatter(self, *into, [args[0], args[1]], ty, origin),
             Index::Cumsum(dim) => legal_index::cumsum(self, *dim, args[0], ty, origin, false),
@@ -348,8 +349,8 @@ impl<'a> Rewriter<'a> {
 /// Operators whose value costs nothing to compute again wherever it is wanted.
 pub fn is_free(op: &Op) -> bool {
     match op {
-        Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Index(Index::Position(_)) => true,
+        Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Index(Index::Position(_) | Index::Coordinate(_)) => true,
         Op::Map(_) | Op::Reduce(..) | Op::Contract(_) | Op::Index(_) | Op::Shape(_) | Op::Random(_) => false,
-        Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Stop => false,
+        Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Stop | Op::Collective(_) => false,
     }
 }

@@ -3,7 +3,7 @@
 //! In: a [`crate::graph::ir::Program`]. Out: an [`ir::Fused`]: launches of kernels over buffers that compute the same.
 //!
 //! The order: [`flat`] (rows and lanes for programs over one long dim) → [`legalise`] (what kernels can say) → [`view`] and [`facts`] (analyses) → [`group`] (who shares a kernel) → `again` (what is computed twice) → [`storage`] (what is kept
-//! in memory) → one lowering per skeleton: [`rows`], [`contract`], [`attention`], [`segmented`] → [`in_place`]. Nothing here depends on the machine that compiles
+//! in memory) → one lowering per skeleton: [`rows`], [`contract`], [`attention`], [`segmented`], `collective` → [`in_place`]. Nothing here depends on the machine that compiles
 //! or runs; work is cut by shapes only.
 //!
 //! Ensures: [`verify::verify`] holds; every role has one buffer; what calls add up is added in the kernel that makes it; a role
@@ -11,6 +11,7 @@
 
 mod again;
 mod attention;
+mod collective;
 mod contract;
 #[cfg(test)]
 mod evaluate;
@@ -35,28 +36,28 @@ pub mod verify;
 pub mod view;
 
 use crate::graph::ir::{Program, Role};
-use crate::op::{Dim, Dims, Index, Op, Value};
+use crate::op::{Dims, Index, Op, Value};
 use facts::{Facts, Kind};
 use group::Group;
 use ir::{Fused, FusedLaunch};
 use meshwright_plan::program::Accumulate;
+use rows::Step;
 use std::collections::BTreeSet;
 use storage::Storage;
 
-/// Fuses a program. `batch` is the dim that `microbatches` cut; its size in `dims` is that of one microbatch.
-pub fn fuse(program: &Program, dims: &Dims, batch: Dim, microbatches: u64) -> Fused {
-    let Some((flat, pieces)) = flat::pieces(program, dims) else { return fuse_whole(program, dims, batch, microbatches) };
-    let parts = pieces.into_iter().map(|piece| (piece.start, fuse_whole(&piece.program, &piece.dims, batch, microbatches)));
+/// Fuses a program. The size of the step's batch dim in `dims` is that of (this rank's part of) one microbatch.
+pub fn fuse(program: &Program, dims: &Dims, step: Step) -> Fused {
+    let Some((flat, pieces)) = flat::pieces(program, dims) else { return fuse_whole(program, dims, step) };
+    let parts = pieces.into_iter().map(|piece| (piece.start, fuse_whole(&piece.program, &piece.dims, step)));
     flat::joined(program, dims, flat, parts.collect())
 }
 
-fn fuse_whole(program: &Program, dims: &Dims, batch: Dim, microbatches: u64) -> Fused {
-    let legal = legalise::legalise(program, dims, batch);
+fn fuse_whole(program: &Program, dims: &Dims, step: Step) -> Fused {
+    let legal = legalise::legalise(program, dims, step.batch);
     let mut facts = Facts::new(&legal, dims);
     let groups = group::group(&facts);
     again::mark(&mut facts, &groups);
     let mut storage = Storage::new(&facts, &kept(&facts, &groups));
-    let step = rows::Step { batch, microbatches };
     let mut started = BTreeSet::new();
     let launches = groups.iter().filter_map(|group| launch(&facts, group, &mut storage, step, &mut started)).collect();
     let mut fused = Fused { buffers: storage.buffers, launches };
@@ -93,7 +94,7 @@ fn from_memory(facts: &Facts<'_>, group: &Group, index: usize, kept: &mut BTreeS
 }
 
 /// The launch of a group. `started`: sums of contractions that have their first part already.
-fn launch(facts: &Facts<'_>, group: &Group, storage: &mut Storage, step: rows::Step, started: &mut BTreeSet<Value>) -> Option<FusedLaunch> {
+fn launch(facts: &Facts<'_>, group: &Group, storage: &mut Storage, step: Step, started: &mut BTreeSet<Value>) -> Option<FusedLaunch> {
     let index = group.insts[0];
     match group.kind {
         Kind::Rows => Some(rows::lower(facts, group, storage, step)),
@@ -108,6 +109,10 @@ fn launch(facts: &Facts<'_>, group: &Group, storage: &mut Storage, step: rows::S
                 (true, false) => Accumulate::Write,
             };
             Some(contract::lower(facts, index, over, storage, accumulate))
+        }
+        Kind::Collective => {
+            let Op::Collective(collective) = &facts.inst(index).op else { return None };
+            Some(collective::lower(facts, index, collective, storage))
         }
         Kind::Segmented => {
             let Op::Index(Index::Scatter { into }) = &facts.inst(index).op else { return None };

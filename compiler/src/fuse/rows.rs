@@ -9,12 +9,13 @@ use super::ir::{Buffer, FusedLaunch};
 use super::space::{Adds, How};
 use super::storage::{Spot, Storage};
 use super::tile;
-use crate::op::{Dim, Index, Inst, Op, Random, Shape, Value, site_hash};
+use crate::op::{Cut, Dim, Index, Inst, Op, Random, Shape, Value, site_hash};
 use cranelift_entity::{PrimaryMap, SecondaryMap};
 use meshwright_plan::Element;
 use meshwright_plan::kernel::{
     Access, Axis, Effect, Gather, KernelData, KernelDim, Level, Map, Move, Node, NodeData, Operand, Reduce, Role, Rows, Skeleton, Slot,
 };
+use meshwright_plan::mesh::Coordinate;
 use meshwright_plan::program::Accumulate;
 
 /// What positions and random numbers need to know of the whole step.
@@ -24,6 +25,8 @@ pub struct Step {
     pub batch: Dim,
     /// How many microbatches there are.
     pub microbatches: u64,
+    /// Into how many parts the mesh cuts each microbatch.
+    pub parts: u64,
 }
 
 /// The kernel of a group.
@@ -168,9 +171,9 @@ impl<'a> Builder<'a> {
             Op::Reduce(op, _) => self.reduce(index, *op, inst),
             Op::Index(family) => self.index(family, inst),
             Op::Shape(shape) => self.shape(shape, inst),
-            Op::Random(Random::Uniform { site }) => self.random(site, inst),
+            Op::Random(Random::Uniform { site, cuts }) => self.random(site, cuts, inst),
             Op::Anchor | Op::Stop => self.value(inst.args[0]),
-            Op::Contract(_) | Op::Attention(_) | Op::AttentionGrad(_) => unreachable!("these have kernels of their own"),
+            Op::Contract(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Collective(_) => unreachable!("these have kernels of their own"),
         };
         self.memo[inst.results[0]] = Some(node);
     }
@@ -187,7 +190,7 @@ impl<'a> Builder<'a> {
     fn index(&mut self, index: &Index, inst: &Inst) -> Node {
         match index {
             Index::Position(dim) => {
-                let micro = if *dim == self.step.batch { self.facts.dims[*dim].size } else { 0 };
+                let micro = if *dim == self.step.batch { self.facts.dims[*dim].size * self.step.parts } else { 0 };
                 self.push(NodeData::Position { dim: self.axis(*dim), micro })
             }
             Index::Gather { over } => {
@@ -201,6 +204,7 @@ impl<'a> Builder<'a> {
                 let arg = self.value(inst.args[0]);
                 self.push(NodeData::Scan { arg })
             }
+            Index::Coordinate(coordinate) => self.push(NodeData::Coordinate(coordinate.clone())),
             Index::Scatter { .. } => unreachable!("scatters have kernels of their own"),
         }
     }
@@ -248,20 +252,23 @@ impl<'a> Builder<'a> {
     }
 
     /// A random number by its element's place in the whole step's tensor.
-    fn random(&mut self, site: &str, inst: &Inst) -> Node {
+    fn random(&mut self, site: &str, cuts: &[Cut], inst: &Inst) -> Node {
         let dims = &self.facts.program.body.ty(inst.results[0]).dims;
         let mut stride = 1;
-        let (mut strides, mut micro) = (vec![0; self.axes.len()], 0);
+        let (mut strides, mut micro, mut origin) = (vec![0; self.axes.len()], 0, Vec::new());
         for dim in dims.iter().rev() {
             let size = self.facts.dims[*dim].size;
             strides[self.axis(*dim).as_u32() as usize] = stride;
+            let cut = cuts.iter().find(|cut| cut.dim == *dim);
+            origin.extend(cut.map(|cut| Coordinate { axes: cut.axes.clone(), times: stride * size, back: 0 }));
+            let whole = size * cut.map_or(1, |cut| cut.parts);
             if *dim == self.step.batch {
-                micro = stride * size;
+                micro = stride * whole;
                 stride *= self.step.microbatches;
             }
-            stride *= size;
+            stride *= whole;
         }
-        self.push(NodeData::Random { site: site_hash(site), strides, micro, origin: Vec::new() })
+        self.push(NodeData::Random { site: site_hash(site), strides, micro, origin })
     }
 
     /// Writes what has a place.

@@ -114,6 +114,7 @@ pub fn units(facts: &Facts<'_>, index: usize) -> Vec<(Space, Option<How>)> {
         | Op::Attention(_)
         | Op::AttentionGrad(_)
         | Op::Anchor
+        | Op::Collective(_)
         | Op::Stop => {
             let dims = &facts.program.body.ty(result).dims;
             vec![(plain(dims, dims.last().copied()), None)]

@@ -115,7 +115,7 @@ fn name_of(facts: &Facts<'_>, role: Role) -> String {
         Role::ParamGrad(index) => given(Role::Param(index)).map(|name| format!("d_{name}")),
         Role::WeightGrad(index) => given(Role::Weight(index)).map(|name| format!("d_{name}")),
         Role::Result(_) | Role::Stash(_) | Role::ResultGrad(_) | Role::Report(_) => None,
-        Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor | Role::SquareSum => None,
+        Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor | Role::SquareSum | Role::Whole | Role::Piece => None,
     };
     named.unwrap_or_else(|| role_name(role))
 }
@@ -136,6 +136,8 @@ fn role_name(role: Role) -> String {
         Role::Moment(index) => format!("moment{index}"),
         Role::Factor => "factor".to_string(),
         Role::SquareSum => "square_sum".to_string(),
+        Role::Whole => "whole".to_string(),
+        Role::Piece => "piece".to_string(),
     }
 }
 

@@ -78,7 +78,7 @@ pub fn of_inst(inst: &Inst, body: &Body, views: &Views, dims: &Dims) -> Option<V
             through(shape, arg, body.ty(inst.results[0]), dims)
         }
         Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Reduce(..) | Op::Contract(_) | Op::Index(_) => None,
-        Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Stop => None,
+        Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Stop | Op::Collective(_) => None,
     }
 }
 

@@ -30,7 +30,7 @@ fn passes(op: &Op) -> bool {
         Op::Stop | Op::Map(Map::Floor | Map::Sign | Map::Int) | Op::Reduce(Reduce::Argmax, _) => false,
         Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Random(_) => false,
         Op::Map(_) | Op::Reduce(..) | Op::Contract(_) | Op::Index(_) | Op::Shape(_) => true,
-        Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor => true,
+        Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Collective(_) => true,
     }
 }
 

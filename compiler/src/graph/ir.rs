@@ -121,6 +121,10 @@ pub enum Role {
     Factor,
     /// Norm programs: sum of squares, no dims; contributions over ranges add up.
     SquareSum,
+    /// Exchanges of state: a whole flat block.
+    Whole,
+    /// Exchanges of state: the piece of a block that a rank holds.
+    Piece,
 }
 
 /// A number that a step reports: sum over its entries, and by what it is divided. Contributions over calls and microbatches add up, and so do

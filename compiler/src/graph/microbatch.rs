@@ -78,11 +78,12 @@ fn refusal<'a>(inst: &'a Inst, body: &Body, batch: Dim, parts: &BTreeSet<Dim>) -
     let is_part = |dim: &Dim| parts.contains(dim).then_some(*dim);
     let inner = |dims: &[Dim]| dims.iter().find_map(|dim| is_part(dim).filter(|dim| *dim != batch));
     let found = match &inst.op {
-        Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Anchor | Op::Stop => None,
+        Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Anchor | Op::Stop | Op::Collective(_) => None,
         Op::Reduce(Reduce::Sum, _) | Op::Contract(_) => None,
         Op::Reduce(Reduce::Max | Reduce::Min | Reduce::Argmax, over) => {
             over.iter().find_map(is_part).map(|dim| ("a maximum or minimum", dim))
         }
+        Op::Index(Index::Coordinate(_)) => None,
         Op::Index(Index::Position(dim)) => is_part(dim).filter(|dim| *dim != batch).map(|dim| ("counting positions", dim)),
         Op::Index(Index::Gather { over: dim } | Index::Scatter { into: dim }) => is_part(dim).map(|dim| ("a lookup", dim)),
         Op::Index(Index::Cumsum(dim) | Index::CumsumReverse(dim)) => is_part(dim).map(|dim| ("a running sum", dim)),

@@ -4,8 +4,9 @@
 
 use super::ir::{Graph, Program, Role, Segment, SegmentData, Update};
 use crate::model::ir::{Call, Port, Weight};
-use crate::op::{Attention, Body, Dim, Dims, Element, Index, Inst, Map, Op, Random, Reduce, Shape, Type, Value};
+use crate::op::{Attention, Body, Collective, Dim, Dims, Element, Exchange, Index, Inst, Map, Op, Random, Reduce, Shape, Type, Value};
 use cranelift_entity::{EntityRef, SecondaryMap};
+use meshwright_plan::mesh::Coordinate;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -144,7 +145,9 @@ fn details(op: &Op, dims: &Dims) -> String {
         Op::Index(Index::Gather { over }) => format!(" over {}", name(*over, dims)),
         Op::Index(Index::Scatter { into }) => format!(" into {}", name(*into, dims)),
         Op::Shape(shape) => of_shape(shape, dims),
-        Op::Random(Random::Uniform { site }) => format!(" {site}"),
+        Op::Index(Index::Coordinate(coordinate)) => of_coordinate(coordinate),
+        Op::Random(Random::Uniform { site, .. }) => format!(" {site}"),
+        Op::Collective(collective) => of_collective(collective, dims),
         Op::Attention(attention) | Op::AttentionGrad(attention) => of_attention(attention, dims),
     }
 }
@@ -165,6 +168,33 @@ fn of_shape(shape: &Shape, dims: &Dims) -> String {
     }
 }
 
+/// `(c - back) * times`, where `c` is a rank's number along the axes.
+fn of_coordinate(coordinate: &Coordinate) -> String {
+    format!(" along {} times {}", coordinate.axes.join("*"), coordinate.times)
+}
+
+fn of_collective(collective: &Collective, dims: &Dims) -> String {
+    let reduce = |reduce: Reduce| op_name(&Op::Reduce(reduce, Vec::new()));
+    let name = |dim: Dim| name(dim, dims);
+    let what = match collective.exchange {
+        Exchange::AllGather { part, whole } => format!("{} to {}", name(part), name(whole)),
+        Exchange::ReduceScatter { reduce: how, whole, part } => format!("{} {} to {}", reduce(how), name(whole), name(part)),
+        Exchange::AllReduce { reduce: how } => reduce(how).to_string(),
+        Exchange::AllToAll { part, whole, cut, into } => format!("{} to {}, {} to {}", name(part), name(whole), name(cut), name(into)),
+    };
+    format!(" {what} along {}", collective.axes.join("*"))
+}
+
+/// A collective's word.
+pub fn exchange_name(exchange: &Exchange) -> &'static str {
+    match exchange {
+        Exchange::AllGather { .. } => "all_gather",
+        Exchange::ReduceScatter { .. } => "reduce_scatter",
+        Exchange::AllReduce { .. } => "all_reduce",
+        Exchange::AllToAll { .. } => "all_to_all",
+    }
+}
+
 fn of_attention(attention: &Attention, dims: &Dims) -> String {
     let [query, key, feature] = [attention.query, attention.key, attention.feature].map(|dim| name(dim, dims));
     let mut out = format!(" query {query} key {key} feature {feature} scale {}", attention.scale);
@@ -173,6 +203,11 @@ fn of_attention(attention: &Attention, dims: &Dims) -> String {
     }
     if let Some(window) = attention.window {
         let _ = write!(out, " window {window}");
+    }
+    for (word, first) in [("queries", &attention.first_query), ("keys", &attention.first_key)] {
+        if let Some(coordinate) = first {
+            let _ = write!(out, " {word}{}", of_coordinate(coordinate));
+        }
     }
     out
 }
@@ -198,8 +233,10 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::Random(Random::Uniform { .. }) => "uniform",
         Op::Attention(_) => "attention",
         Op::AttentionGrad(_) => "attention_grad",
+        Op::Index(Index::Coordinate(_)) => "coordinate",
         Op::Anchor => "anchor",
         Op::Stop => "stop",
+        Op::Collective(collective) => exchange_name(&collective.exchange),
     }
 }
 
@@ -269,5 +306,7 @@ fn role(role: &Role) -> String {
         Role::Moment(at) => format!("moment {at}"),
         Role::Factor => "factor".to_string(),
         Role::SquareSum => "square_sum".to_string(),
+        Role::Whole => "whole".to_string(),
+        Role::Piece => "piece".to_string(),
     }
 }

@@ -97,16 +97,16 @@ fn is_view(op: &Op) -> bool {
         Op::Anchor | Op::Stop => true,
         Op::Shape(shape) => matches!(shape, Shape::Rename { .. } | Shape::Split { .. } | Shape::Merge { .. }),
         Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Reduce(..) | Op::Contract(_) => false,
-        Op::Index(_) | Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) => false,
+        Op::Index(_) | Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Collective(_) => false,
     }
 }
 
 /// Whether computing it again costs no more than about one pass over memory.
 fn is_cheap(op: &Op) -> bool {
     match op {
-        Op::Contract(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Reduce(..) => false,
+        Op::Contract(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Reduce(..) | Op::Collective(_) => false,
         Op::Index(index) => match index {
-            Index::Position(_) | Index::Gather { .. } => true,
+            Index::Position(_) | Index::Coordinate(_) | Index::Gather { .. } => true,
             Index::Scatter { .. } | Index::Cumsum(_) | Index::CumsumReverse(_) => false,
         },
         Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Shape(_) | Op::Random(_) | Op::Anchor | Op::Stop => true,

@@ -94,6 +94,27 @@ pub struct State {
     pub bytes: Offsets,
 }
 
+impl State {
+    /// Where a copy of a block is gathered for use, and where its gradients stand until they are scattered: byte offsets in the region of gathered
+    /// blocks. Every block has slots of its own, so that its padding stays zero.
+    pub fn slots(&self, block: Block) -> (u64, u64) {
+        let before = self.blocks.values().take(block.index()).map(slot_bytes).sum();
+        let data = &self.blocks[block];
+        (before, before + if data.rest.level == Level::Weights { data.stride } else { 0 })
+    }
+
+    /// Bytes of all slots.
+    pub fn slot_bytes(&self) -> u64 {
+        self.blocks.values().map(slot_bytes).sum()
+    }
+}
+
+fn slot_bytes(data: &BlockData) -> u64 {
+    let weights = if data.rest.level == Level::Weights { data.stride } else { 0 };
+    let gradients = if data.trained && data.rest.level >= Level::Gradients { data.stride } else { 0 };
+    weights + gradients
+}
+
 /// What decides which block a weight stands in. Ordered: frozen ones last, then by first use.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {

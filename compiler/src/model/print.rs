@@ -143,11 +143,12 @@ pub fn op(op: &Op, dims: &Dims) -> String {
         Op::Contract(over) => format!("contract over {}", list(over, dims)),
         Op::Index(index) => self::index(index, &one),
         Op::Shape(shape) => self::shape(shape, dims),
-        Op::Random(Random::Uniform { site }) => format!("uniform {site}"),
+        Op::Random(Random::Uniform { site, .. }) => format!("uniform {site}"),
         Op::Attention(attention) => format!("attention {}", self::attention(attention, &one)),
         Op::AttentionGrad(attention) => format!("attention_grad {}", self::attention(attention, &one)),
         Op::Anchor => "anchor".to_string(),
         Op::Stop => "stop".to_string(),
+        Op::Collective(collective) => crate::graph::print::exchange_name(&collective.exchange).to_string(),
     }
 }
 
@@ -158,6 +159,7 @@ fn index(index: &Index, one: &dyn Fn(&Dim) -> String) -> String {
         Index::Scatter { into } => format!("scatter into {}", one(into)),
         Index::Cumsum(dim) => format!("cumsum {}", one(dim)),
         Index::CumsumReverse(dim) => format!("cumsum_reverse {}", one(dim)),
+        Index::Coordinate(_) => "coordinate".to_string(),
     }
 }
 
@@ -178,7 +180,7 @@ fn shape(shape: &Shape, dims: &Dims) -> String {
 }
 
 fn attention(attention: &Attention, one: &dyn Fn(&Dim) -> String) -> String {
-    let Attention { query, key, feature, scale, causal, window } = attention;
+    let Attention { query, key, feature, scale, causal, window, .. } = attention;
     let causal = if *causal { " causal" } else { "" };
     let window = window.map_or(String::new(), |window| format!(" window {window}"));
     format!("query {} key {} feature {} scale {scale}{causal}{window}", one(query), one(key), one(feature))

@@ -21,6 +21,13 @@ pub struct Settings {
     pub shard: Vec<ShardRule>,
 }
 
+impl Settings {
+    /// Devices of the mesh.
+    pub fn devices(&self) -> u64 {
+        self.mesh.iter().map(|axis| axis.size).product()
+    }
+}
+
 /// An axis of the mesh.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {

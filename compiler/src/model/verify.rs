@@ -96,7 +96,7 @@ fn dims(function: &FunctionData, inst: &Inst) -> Result<(), String> {
         }
         Op::Anchor | Op::Stop => body.ty(inst.args[0]).same_set(result),
         Op::Const(_) | Op::Integer(_) | Op::Scalar(_) => result.dims.is_empty() && inst.args.is_empty(),
-        Op::Index(_) | Op::Shape(_) | Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) => true,
+        Op::Index(_) | Op::Shape(_) | Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Collective(_) => true,
     };
     ensure(fits, || format!("{}: dims do not fit {:?}", inst.results[0], inst.op))
 }

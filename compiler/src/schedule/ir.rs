@@ -18,12 +18,20 @@ pub enum Event {
     ForwardOnly(usize),
     /// A call's backward program.
     Backward(usize),
+    /// Reports are summed over the mesh.
+    ReduceReports,
+    /// What gradients are still partial over is summed.
+    ReduceGradients,
     /// The squares of all gradients are summed.
     SquareSum,
+    /// That sum is taken over the mesh.
+    ReduceSquareSum,
     /// The factor on gradients is made from that sum.
     Factor,
     /// The control word.
     Control,
     /// All weights are updated.
     Update,
+    /// Weights whose record rests in pieces are made whole again.
+    GatherWeights,
 }

@@ -1,12 +1,14 @@
 //! `schedule`: training graph → a timeline per stage.
 //!
 //! In: a [`crate::graph::ir::Graph`]. Out: an [`ir::Timeline`] in which every value is computed before it is used. One device has one stage:
-//! all forward calls in order, then all backward calls in reverse, per microbatch; then norm, control word and update.
+//! all forward calls in order, then all backward calls in reverse, per microbatch; then norm, control word and update. On a mesh, reports and
+//! gradients are summed over it before they are used.
 
 pub mod ir;
 
 use crate::graph::ir::{Graph, Segment};
 use crate::model::ir::Call;
+use crate::shard::ir::Sharded;
 use cranelift_entity::EntityRef;
 use ir::{Event, Timeline};
 
@@ -15,21 +17,28 @@ pub fn segment_of(call: &Call) -> Segment {
     Segment::new(call.function.index())
 }
 
-/// The timeline of a training step on one device.
-pub fn step(graph: &Graph) -> Timeline {
+/// The timeline of a training step.
+pub fn step(sharded: &Sharded) -> Timeline {
+    let graph = &sharded.graph;
     let merged = |call: &usize| graph.segments[segment_of(&graph.calls[*call])].merged;
     let forward = (0..graph.calls.len()).filter(|call| !merged(call)).map(Event::Forward);
     let backward = (0..graph.calls.len()).rev().filter(|call| has_backward(graph, *call)).map(Event::Backward);
-    let mut end = Vec::new();
+    let mesh = |event: Event| (!sharded.mesh.axes.is_empty()).then_some(event);
+    let mut end: Vec<Event> = mesh(Event::ReduceReports).into_iter().collect();
     if graph.update.is_some() {
-        end.extend([Event::SquareSum, Event::Factor, Event::Control, Event::Update]);
+        end.extend(mesh(Event::ReduceGradients));
+        end.push(Event::SquareSum);
+        end.extend(mesh(Event::ReduceSquareSum));
+        end.extend([Event::Factor, Event::Control, Event::Update]);
+        end.extend(mesh(Event::GatherWeights));
     }
     Timeline { micro: forward.chain(backward).collect(), end }
 }
 
 /// The timeline of an evaluation: forward only.
-pub fn evaluate(graph: &Graph) -> Timeline {
-    Timeline { micro: (0..graph.calls.len()).map(Event::ForwardOnly).collect(), end: Vec::new() }
+pub fn evaluate(sharded: &Sharded) -> Timeline {
+    let end = if sharded.mesh.axes.is_empty() { Vec::new() } else { vec![Event::ReduceReports] };
+    Timeline { micro: (0..sharded.graph.calls.len()).map(Event::ForwardOnly).collect(), end }
 }
 
 fn has_backward(graph: &Graph, call: usize) -> bool {

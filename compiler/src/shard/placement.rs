@@ -47,7 +47,10 @@ impl Placing {
         let mut placement = Placement::default();
         let (mut taken, mut whole): (Vec<Axis>, Vec<Dim>) = (Vec::new(), Vec::new());
         for (at, rule) in self.rules.iter().enumerate() {
-            for dim in dims.iter().copied().filter(|dim| self.names[*dim] == rule.dim && !whole.contains(dim)) {
+            for dim in dims.iter().copied().filter(|dim| self.names[*dim] == rule.dim) {
+                if whole.contains(&dim) {
+                    continue;
+                }
                 if rule.axes.is_empty() {
                     whole.push(dim);
                     self.used.borrow_mut().insert(at);

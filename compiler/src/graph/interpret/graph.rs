@@ -167,7 +167,9 @@ impl<'a> Pass<'a> {
             | Role::Gradient
             | Role::Moment(_)
             | Role::Factor
-            | Role::SquareSum => panic!("{role:?} is no output of a segment's program"),
+            | Role::SquareSum
+            | Role::Whole
+            | Role::Piece => panic!("{role:?} is no output of a segment's program"),
         }
     }
 

@@ -122,6 +122,7 @@ fn apply(inst: &Inst, args: &[&Tensor], types: &[&Type], dims: &Dims, context: &
         Op::Random(op) => random::run(op, ty, dims, context),
         Op::Attention(attention) => return attention::run(attention, args, types, dims),
         Op::AttentionGrad(attention) => return attention::gradient(attention, args, types, dims),
+        Op::Collective(_) => panic!("internal error: only a mesh's local programs, made after differentiation, exchange anything"),
         Op::Anchor | Op::Stop => args[0].arranged(&ty.dims, dims),
     };
     // A conversion between integers (`Int`, positions used as indices) takes the result's element type.

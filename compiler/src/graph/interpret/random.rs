@@ -11,7 +11,7 @@ const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// Numbers for every element of `ty`.
 pub fn run(op: &Random, ty: &Type, dims: &Dims, context: &Context) -> Tensor {
-    let Random::Uniform { site } = op;
+    let Random::Uniform { site, .. } = op;
     let key = key(context.seed, site_hash(site));
     let number = |place: usize| uniform(philox(counter(global(place as u64, &ty.dims, dims, context), context), key)[0]);
     Tensor::new(ty, dims, (0..ty.elements(dims) as usize).map(number).collect())

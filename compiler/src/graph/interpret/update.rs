@@ -64,7 +64,9 @@ fn apply(program: &Program, dims: &Dims, weight: &mut Tensor, moments: &mut [Ten
             | Role::Report(_)
             | Role::Gradient
             | Role::Factor
-            | Role::SquareSum => {
+            | Role::SquareSum
+            | Role::Whole
+            | Role::Piece => {
                 panic!("{role:?} is no output of an update program")
             }
         }

@@ -259,7 +259,7 @@ impl Rewriter<'_> {
             }
             Op::Map(Map::Not) => self.truth(inst.args[0]).map(|truth| !truth),
             Op::Map(_) | Op::Shape(_) | Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Reduce(..) | Op::Contract(_) => None,
-            Op::Index(_) | Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Stop => None,
+            Op::Index(_) | Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Stop | Op::Collective(_) => None,
         }
     }
 

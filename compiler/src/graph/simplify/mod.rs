@@ -93,7 +93,7 @@ impl<'a> Rewriter<'a> {
             Op::Integer(value) => Some(*value as f64),
             Op::Shape(Shape::Expand) => self.constant(inst.args[0]),
             Op::Scalar(_) | Op::Map(_) | Op::Reduce(..) | Op::Contract(_) | Op::Index(_) | Op::Shape(_) | Op::Random(_) => None,
-            Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Stop => None,
+            Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Stop | Op::Collective(_) => None,
         }
     }
 
@@ -158,7 +158,7 @@ impl<'a> Rewriter<'a> {
                 again.then_some(New::Value(inst.args[0]))
             }
             Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Index(_) | Op::Random(_) => None,
-            Op::Attention(_) | Op::AttentionGrad(_) => None,
+            Op::Attention(_) | Op::AttentionGrad(_) | Op::Collective(_) => None,
         }
     }
 }

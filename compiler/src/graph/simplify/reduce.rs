@@ -16,7 +16,7 @@ impl Rewriter<'_> {
             }
             Op::Shape(Shape::Expand) if op != Reduce::Argmax => self.reduce_repeated(op, over, def.args[0], ty),
             Op::Reduce(..) | Op::Shape(_) | Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Contract(_) => None,
-            Op::Index(_) | Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Stop => None,
+            Op::Index(_) | Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Anchor | Op::Stop | Op::Collective(_) => None,
         }
     }
 

@@ -94,7 +94,7 @@ fn roles(program: &Program, segment: &SegmentData) -> Result<(), String> {
             Role::Result(at) | Role::ResultGrad(at) => segment.results.get(at as usize).cloned(),
             Role::Stash(at) => segment.stash.get(at as usize).map(|slot| slot.ty.clone()),
             Role::Report(_) => Some(Type { element: Element::Real, dims: Vec::new() }),
-            Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor | Role::SquareSum => None,
+            Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor | Role::SquareSum | Role::Whole | Role::Piece => None,
         };
         let declared = declared.ok_or_else(|| format!("it has no {role:?}"))?;
         holds(*program.body.ty(*value) == declared, || format!("{role:?} does not have its declared type"))?;

@@ -3,7 +3,7 @@
 //! Requires types of arguments and results. Ensures that what passes has the meaning that `op::kind` states: dims as sets (layout is free), elements
 //! by kind (any integer will do where an index is looked up).
 
-use crate::op::{Attention, Dim, Dims, Element, Index, Map, Op, Reduce, Shape, Type};
+use crate::op::{Attention, Collective, Dim, Dims, Element, Exchange, Index, Map, Op, Reduce, Shape, Type};
 use std::collections::BTreeSet;
 
 type Checked = Result<(), String>;
@@ -29,8 +29,24 @@ pub fn check(op: &Op, args: &[&Type], results: &[&Type], dims: &Dims) -> Checked
         Op::Shape(shape) => of_shape(shape, args, result, dims),
         Op::Random(_) => need(args.is_empty() && is_real(result), "it is real and has no arguments"),
         Op::Anchor | Op::Stop => need(args.len() == 1 && args[0].same_set(result), "it is the identity"),
+        Op::Collective(collective) => of_collective(collective, args, result),
         Op::Attention(_) | Op::AttentionGrad(_) => Ok(()),
     }
+}
+
+/// The argument's dims, some of them replaced; values that are reduced are real.
+fn of_collective(collective: &Collective, args: &[&Type], result: &Type) -> Checked {
+    need(args.len() == 1 && args[0].element == result.element, "one argument, of the result's element")?;
+    let (replaced, reduces): (Vec<(Dim, Dim)>, bool) = match collective.exchange {
+        Exchange::AllGather { part, whole } => (vec![(part, whole)], false),
+        Exchange::ReduceScatter { whole, part, .. } => (vec![(whole, part)], true),
+        Exchange::AllReduce { .. } => (Vec::new(), true),
+        Exchange::AllToAll { part, whole, cut, into } => (vec![(part, whole), (cut, into)], false),
+    };
+    need(!reduces || is_real(result), "only real numbers are reduced")?;
+    need(replaced.iter().all(|(from, _)| args[0].has(*from)), "the argument has the dims that are exchanged")?;
+    let new = |dim: &Dim| replaced.iter().find(|(from, _)| from == dim).map_or(*dim, |(_, to)| *to);
+    need(args[0].dims.iter().map(new).collect::<Set>() == set(result), "the result has the argument's dims, exchanged")
 }
 
 fn need(condition: bool, message: &str) -> Checked {
@@ -100,6 +116,7 @@ fn of_contract(over: &[Dim], args: &[&Type], result: &Type) -> Checked {
 fn of_index(index: &Index, args: &[&Type], result: &Type) -> Checked {
     let without = |ty: &Type, dim: Dim| set(ty).into_iter().filter(|own| *own != dim).collect::<Set>();
     match index {
+        Index::Coordinate(_) => need(args.is_empty() && is_integer(result) && result.dims.is_empty(), "an integer without dims"),
         Index::Position(dim) => need(args.is_empty() && is_integer(result) && result.dims == [*dim], "an integer along the dim"),
         Index::Gather { over } => {
             need(args.len() == 2 && is_integer(args[1]) && args[0].has(*over), "a table that has the dim, and integers")?;

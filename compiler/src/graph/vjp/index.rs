@@ -9,7 +9,7 @@ use crate::op::{Dim, Element, Index, Inst, Map, Op, Type, Value};
 /// One contribution per argument.
 pub fn vjp(tape: &mut Tape, op: &Index, inst: &Inst, dy: Value) -> Contributions {
     match op {
-        Index::Position(_) => Vec::new(),
+        Index::Position(_) | Index::Coordinate(_) => Vec::new(),
         Index::Gather { over } => {
             let (table, index) = (tape.ty(inst.args[0]), inst.args[1]);
             let one_per_row = tape.body.ty(index).dims.iter().all(|dim| table.has(*dim) && dim != over);

@@ -113,7 +113,7 @@ fn by(reader: &mut Reader, rule: &Rule, axes: &[Axis]) -> Option<Vec<String>> {
 
 fn factors(value: &Expr, names: &mut Vec<(String, Span)>) {
     match &value.kind {
-        ExprKind::Binary { op: BinaryOp::Mul, left, right } => {
+        ExprKind::Binary { op: BinaryOp::Multiply, left, right, .. } => {
             factors(left, names);
             factors(right, names);
         }

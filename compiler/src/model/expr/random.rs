@@ -31,7 +31,7 @@ impl Elaborator<'_> {
 
     fn uniform(&mut self, what: &str, dims: Vec<Dim>) -> Value {
         let site = self.site(what);
-        self.tape.push(Op::Random(Random::Uniform { site }), Vec::new(), Type::real(dims))
+        self.tape.push(Op::Random(Random::Uniform { site, cuts: Vec::new() }), Vec::new(), Type::real(dims))
     }
 
     /// `dropout(x, 0.1)`: each element is 0 with this probability and scaled otherwise; the identity when not training.

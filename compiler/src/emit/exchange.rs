@@ -1,0 +1,173 @@
+//! What ranks exchange outside of segments' programs: reports, gradients and weights, block by block.
+//!
+//! Requires blocks whose pieces are equal. Ensures that each gradient is reduced once over the axes that its block defers, before it is used.
+
+use super::Placed;
+use super::bind::at;
+use super::program::{Key, Located, Made, Programs};
+use super::region::{Regions, Slot, Source};
+use super::roll;
+use crate::fuse::ir::{BufferData, Fused, FusedLaunch};
+use crate::graph::ir::Role;
+use crate::memory::state::{Block, BlockData, State};
+use crate::shard::ir::{Axis, Level, Mesh};
+use cranelift_entity::PrimaryMap;
+use meshwright_plan::Element;
+use meshwright_plan::kernel::{Access, Collective, Exchange, KernelData, KernelDim, Operand, Reduce, Skeleton};
+use meshwright_plan::kernel::Role as DimRole;
+use meshwright_plan::program::{Accumulate, Address, Call, CallAccumulate, Entry, Item};
+
+/// Makes the programs of exchanges, and calls of them.
+pub struct Exchanger<'a> {
+    /// The devices.
+    pub mesh: &'a Mesh,
+    /// All blocks.
+    pub state: &'a State,
+    /// Where programs go.
+    pub programs: &'a mut Programs,
+}
+
+/// The entry `start`: weights whose record rests in pieces are made whole. None where there are no such weights.
+pub fn start(placed: &Placed, state: &State, programs: &mut Programs, regions: &mut Regions) -> Option<Entry> {
+    let items = Exchanger { mesh: &placed.sharded.mesh, state, programs }.gather_all(regions);
+    (!items.is_empty()).then(|| Entry { name: "start".to_string(), body: items })
+}
+
+impl Exchanger<'_> {
+    /// A copy of a block is gathered into its slot.
+    pub fn gather(&mut self, block: Block, copy: u64, regions: &Regions) -> Option<Call> {
+        let data = &self.state.blocks[block];
+        let piece = at(regions.record, data.at.record? + copy * data.piece);
+        let whole = match data.at.weights {
+            Some(offset) => at(regions.weights, offset + copy * data.stride),
+            None => at(regions.gathered, self.state.slots(block).0),
+        };
+        let made = self.gathering(data);
+        Some(bound(&made, piece, whole, copy))
+    }
+
+    /// The gradients of a copy of a block are summed over the mesh into the piece that this rank holds.
+    pub fn scatter(&mut self, block: Block, copy: u64, accumulate: CallAccumulate, regions: &Regions) -> Option<Call> {
+        let data = &self.state.blocks[block];
+        let piece = Address { accumulate, ..at(regions.reduced, data.at.reduced? + copy * data.piece) };
+        let whole = match data.at.gradients {
+            Some(offset) => at(regions.gradients, offset + copy * data.stride),
+            None => at(regions.gathered, self.state.slots(block).1),
+        };
+        let made = self.scattering(data);
+        Some(bound(&made, piece, whole, copy))
+    }
+
+    /// Every copy of every block whose weights are used whole and rest in pieces.
+    pub fn gather_all(&mut self, regions: &Regions) -> Vec<Item> {
+        let kept = |data: &BlockData| data.is_cut() && data.rest.level < Level::Weights;
+        let copies: Vec<(Block, u64)> = self.copies(kept);
+        roll::roll(copies.into_iter().filter_map(|(block, copy)| self.gather(block, copy, regions)).collect())
+    }
+
+    /// What gradients are still partial over at the end of a step.
+    pub fn reduce_all(&mut self, regions: &Regions) -> Vec<Item> {
+        let mut calls = Vec::new();
+        for (block, copy) in self.copies(|data| data.trained && data.rest.level == Level::Moments) {
+            calls.extend(self.scatter(block, copy, CallAccumulate::Write, regions));
+        }
+        for (block, copy) in self.copies(|data| data.trained) {
+            let data = &self.state.blocks[block];
+            let left: Vec<Axis> = data.deferred.iter().copied().filter(|axis| !data.rest.axes.contains(axis)).collect();
+            if left.is_empty() {
+                continue;
+            }
+            let place = match (data.at.reduced, data.at.gradients) {
+                (Some(offset), _) => at(regions.reduced, offset + copy * data.piece),
+                (None, offset) => at(regions.gradients, offset.unwrap_or(0) + copy * data.stride),
+            };
+            let made = self.summing(&format!("{}.reduce", data.name), data.piece, &left);
+            calls.push(bound(&made, place, place, copy));
+        }
+        roll::roll(calls)
+    }
+
+    /// The numbers that a source reports.
+    pub fn reduce_reports(&mut self, placed: &Placed, source: Source, regions: &mut Regions) -> Vec<Item> {
+        let numbers = placed.graph.reports.iter().flat_map(|report| {
+            let slot = |at: u32| Slot::Report(source, report.segment, at);
+            [Some(slot(report.sum)), report.count.map(slot)]
+        });
+        let slots: Vec<Slot> = numbers.flatten().collect();
+        slots.into_iter().map(|slot| self.reduce_number(slot, regions)).collect()
+    }
+
+    /// A number is summed over the whole mesh.
+    pub fn reduce_number(&mut self, slot: Slot, regions: &mut Regions) -> Item {
+        let all: Vec<Axis> = self.mesh.axes.keys().collect();
+        let made = self.summing("reduce_number", 4, &all);
+        let place = at(regions.results, regions.slot(slot));
+        Item::Call(bound(&made, place, place, 0))
+    }
+
+    fn copies(&self, wanted: impl Fn(&BlockData) -> bool) -> Vec<(Block, u64)> {
+        let blocks = self.state.blocks.iter().filter(|(_, data)| wanted(data));
+        blocks.flat_map(|(block, data)| (0..data.count).map(move |copy| (block, copy))).collect()
+    }
+
+    fn gathering(&mut self, data: &BlockData) -> Made {
+        let fused = self.pieces(data, Exchange::AllGather, [Role::Piece, Role::Whole]);
+        self.programs.add(format!("{}.gather", data.name), fused, &alone)
+    }
+
+    fn scattering(&mut self, data: &BlockData) -> Made {
+        let fused = self.pieces(data, Exchange::ReduceScatter(Reduce::Sum), [Role::Whole, Role::Piece]);
+        self.programs.add(format!("{}.scatter", data.name), fused, &alone)
+    }
+
+    /// Between a whole block and its pieces.
+    fn pieces(&self, data: &BlockData, exchange: Exchange, [from, to]: [Role; 2]) -> Fused {
+        let (piece, members) = (data.piece / 4, self.mesh.size(&data.rest.axes));
+        let names = self.mesh.names(&data.rest.axes);
+        let dim = |name: String, size, role| KernelDim { name, size, role };
+        let dims = [dim(names.join("*"), members, DimRole::Member), dim("Flat".into(), piece, DimRole::Row)];
+        let strides = |role: Role| if role == Role::Whole { vec![piece as i64, 1] } else { vec![0, 1] };
+        let access = if matches!(exchange, Exchange::ReduceScatter(_)) { Access::Accumulate } else { Access::Write };
+        let operand = |name: &str, role: Role, access| Operand {
+            name: name.into(),
+            element: Element::F32,
+            access,
+            strides: strides(role),
+            extent: if role == Role::Whole { piece * members } else { piece },
+        };
+        let accumulate = if access == Access::Accumulate { Accumulate::ByCall } else { Accumulate::Write };
+        let operands = [operand("in", from, Access::Read), operand("out", to, access)];
+        let name = if accumulate == Accumulate::Write { "gather" } else { "reduce_scatter" };
+        let skeleton = Skeleton::Collective(Collective { exchange, axes: names });
+        let kernel = KernelData { name: name.into(), dims: dims.into_iter().collect(), operands: operands.into_iter().collect(), skeleton };
+        let mut buffers = PrimaryMap::new();
+        let bytes = |role: Role| if role == Role::Whole { data.stride } else { data.piece };
+        let mut buffer = |role: Role| buffers.push(BufferData { name: String::new(), bytes: bytes(role), role: Some(role) });
+        let places = vec![(buffer(from), 0), (buffer(to), 0)];
+        Fused { buffers, launches: vec![FusedLaunch { kernel, places, accumulate }] }
+    }
+
+    /// So many bytes of numbers are summed in place.
+    fn summing(&mut self, name: &str, bytes: u64, axes: &[Axis]) -> Made {
+        let count = bytes / 4;
+        let operand = |name: &str, access| Operand { name: name.into(), element: Element::F32, access, strides: vec![1], extent: count };
+        let dims = [KernelDim { name: "Flat".into(), size: count, role: DimRole::Row }];
+        let skeleton = Skeleton::Collective(Collective { exchange: Exchange::AllReduce(Reduce::Sum), axes: self.mesh.names(axes) });
+        let operands = [operand("in", Access::Read), operand("out", Access::Write)];
+        let kernel =
+            KernelData { name: "all_reduce".into(), dims: dims.into_iter().collect(), operands: operands.into_iter().collect(), skeleton };
+        let mut buffers = PrimaryMap::new();
+        let buffer = buffers.push(BufferData { name: String::new(), bytes, role: Some(Role::Piece) });
+        let launch = FusedLaunch { kernel, places: vec![(buffer, 0), (buffer, 0)], accumulate: Accumulate::Write };
+        self.programs.add(name.to_string(), Fused { buffers, launches: vec![launch] }, &alone)
+    }
+}
+
+fn alone(role: Role) -> Located {
+    Located { key: Key::Role(role), offset: 0, bytes: None }
+}
+
+fn bound(made: &Made, piece: Address, whole: Address, copy: u64) -> Call {
+    let bindings = made.keys.iter().map(|key| if *key == Key::Role(Role::Whole) { whole } else { piece }).collect();
+    Call { program: made.program, bindings, iteration: (copy, 0) }
+}
