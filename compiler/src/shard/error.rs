@@ -36,6 +36,12 @@ pub const CODES: &[CodeInfo] = &[
     },
 ];
 
+/// Programs that the verifier refuses are our fault, and the error says so.
+pub fn bug(wrong: &str) -> Diagnostic {
+    Diagnostic::error("plan::bug", format!("the compiler cut a program in a way that its own verifier refuses: {wrong}"))
+        .help("this is a bug in Meshwright, not in your spec; please report it with the spec")
+}
+
 fn place(diagnostic: Diagnostic, span: Option<Span>, text: &str) -> Diagnostic {
     match span {
         Some(span) => diagnostic.label(span, text),

@@ -18,6 +18,7 @@ pub mod reshard;
 pub mod rules;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 
 use crate::graph::ir::{Graph, Program, SegmentData};
 use crate::model::ir::Weight;
@@ -47,7 +48,9 @@ pub fn shard(graph: Graph, settings: &Settings) -> Result<(Sharded, Vec<Diagnost
     }
     let warnings = error::idle(&graph.dims, &mesh, &placing, settings);
     debug_assert_eq!(crate::graph::verify::graph(&local), Ok(()));
-    Ok((Sharded { graph: local, rest, mesh, cuts, deferred }, warnings))
+    let sharded = Sharded { graph: local, rest, mesh, cuts, deferred };
+    verify::verify(&sharded).map_err(|wrong| vec![error::bug(&wrong)])?;
+    Ok((sharded, warnings))
 }
 
 fn mesh(settings: &Settings) -> Mesh {

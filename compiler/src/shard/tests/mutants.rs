@@ -1,0 +1,97 @@
+//! Every collective of every small program, damaged in every way: the verifiers must refuse each.
+
+use super::{GPT, MESHES, sharded};
+use crate::graph::ir::{Program, Segment};
+use crate::op::{Exchange, Inst, Op, Reduce};
+use crate::shard::ir::Sharded;
+use crate::shard::verify;
+
+/// A way to damage the collective at an instruction; none where it does not apply.
+type Damage = fn(&Sharded, &mut Program, usize) -> Option<()>;
+
+const DAMAGES: [(&str, Damage); 5] =
+    [("deleted", delete), ("doubled", double), ("along another axis", retarget), ("reduced otherwise", rereduce), ("with other members", resize)];
+
+fn delete(_: &Sharded, program: &mut Program, at: usize) -> Option<()> {
+    let inst = program.body.insts.remove(at);
+    replace(program, &inst, at);
+    Some(())
+}
+
+/// Everyone reads the argument instead of the result.
+fn replace(program: &mut Program, inst: &Inst, from: usize) {
+    let (old, new) = (inst.results[0], inst.args[0]);
+    for later in &mut program.body.insts[from..] {
+        later.args.iter_mut().filter(|arg| **arg == old).for_each(|arg| *arg = new);
+    }
+    program.outputs.iter_mut().filter(|(_, value)| *value == old).for_each(|(_, value)| *value = new);
+}
+
+fn double(_: &Sharded, program: &mut Program, at: usize) -> Option<()> {
+    let mut again = program.body.insts[at].clone();
+    let data = program.body.values[again.results[0]].clone();
+    let between = program.body.values.push(data);
+    again.args = vec![between];
+    program.body.insts[at].results = vec![between];
+    program.body.insts.insert(at + 1, again);
+    Some(())
+}
+
+fn retarget(sharded: &Sharded, program: &mut Program, at: usize) -> Option<()> {
+    let Op::Collective(collective) = &mut program.body.insts[at].op else { return None };
+    let other = sharded.mesh.axes.values().find(|axis| !collective.axes.contains(&axis.name) && axis.size == collective.members)?;
+    collective.axes = vec![other.name.clone()];
+    Some(())
+}
+
+fn rereduce(_: &Sharded, program: &mut Program, at: usize) -> Option<()> {
+    let Op::Collective(collective) = &mut program.body.insts[at].op else { return None };
+    let (Exchange::AllReduce { reduce } | Exchange::ReduceScatter { reduce, .. }) = &mut collective.exchange else { return None };
+    *reduce = if *reduce == Reduce::Sum { Reduce::Max } else { Reduce::Sum };
+    Some(())
+}
+
+fn resize(_: &Sharded, program: &mut Program, at: usize) -> Option<()> {
+    let Op::Collective(collective) = &mut program.body.insts[at].op else { return None };
+    collective.members *= 2;
+    Some(())
+}
+
+/// Whether either verifier refuses a program.
+fn refused(sharded: &Sharded, segment: Segment, program: &Program) -> bool {
+    crate::graph::verify::program(program, &sharded.graph.dims).is_err() || !declared(sharded, segment, program) || verify::program(sharded, segment, program).is_err()
+}
+
+/// Whether outputs have the types that the segment declares.
+fn declared(sharded: &Sharded, segment: Segment, program: &Program) -> bool {
+    let mut graph = sharded.graph.clone();
+    let data = &mut graph.segments[segment];
+    let places: [&mut Program; 2] = [&mut data.forward, &mut data.forward_only];
+    let same = |own: &Program| own.inputs == program.inputs && own.outputs.len() == program.outputs.len() && own.outputs.iter().zip(&program.outputs).all(|(a, b)| a.0 == b.0);
+    match places.into_iter().find(|own| same(own)) {
+        Some(own) => *own = program.clone(),
+        None => data.backward = Some(program.clone()),
+    }
+    crate::graph::verify::graph(&graph).is_ok()
+}
+
+#[test]
+fn every_damaged_collective_is_refused() {
+    let mut tried = 0;
+    for (name, mesh) in MESHES {
+        let sharded = sharded(&format!("{GPT}\n{mesh}"));
+        for (segment, data) in &sharded.graph.segments {
+            for program in [Some(&data.forward), Some(&data.forward_only), data.backward.as_ref()].into_iter().flatten() {
+                let collectives = (0..program.body.insts.len()).filter(|at| matches!(program.body.insts[*at].op, Op::Collective(_)));
+                for (at, (what, damage)) in collectives.flat_map(|at| DAMAGES.map(|damage| (at, damage))) {
+                    let mut mutant = program.clone();
+                    if damage(&sharded, &mut mutant, at).is_some() {
+                        tried += 1;
+                        assert!(refused(&sharded, segment, &mutant), "{name}, {}: instruction {at} {what} is accepted", data.name);
+                    }
+                }
+            }
+        }
+    }
+    assert!(tried > 300, "only {tried} mutants");
+}
