@@ -3,5 +3,6 @@
 mod errors;
 mod mutants;
 mod random;
+mod random_state;
 mod round_trip;
 mod text;
