@@ -107,8 +107,7 @@ pub(super) fn place(plan: &Plan, region: Region, offset: u64) -> String {
 }
 
 fn dims(dims: &[DimSize]) -> String {
-    let cut = |dim: &DimSize| if dim.axes.is_empty() { String::new() } else { format!(" / {}", name::axes(&dim.axes)) };
-    let pieces: Vec<String> = dims.iter().map(|dim| format!("{} {}{}", name::dim(&dim.name), dim.size, cut(dim))).collect();
+    let pieces: Vec<String> = dims.iter().map(|dim| format!("{} {}{}", name::dim(&dim.name), dim.size, name::cut(&dim.axes))).collect();
     format!("[{}]", pieces.join(", "))
 }
 

@@ -70,8 +70,9 @@ fn kernel(numbers: &[u32]) -> KernelData {
     let mut dice = Dice(numbers.iter());
     let mut dims = PrimaryMap::new();
     for name in &DIMS[..dice.below(DIMS.len() + 1)] {
-        let role = if dice.flip() { Role::Lane } else { Role::Row };
-        dims.push(KernelDim { name: (*name).to_owned(), size: 1 + dice.below(5) as u64, role });
+        let role = [Role::Row, Role::Lane, Role::Member][dice.below(3)];
+        let axes = axes(&mut dice);
+        dims.push(KernelDim { name: (*name).to_owned(), size: 1 + dice.below(5) as u64, role, axes });
     }
     let mut operands = PrimaryMap::new();
     for name in &NAMES[..1 + dice.below(NAMES.len())] {
