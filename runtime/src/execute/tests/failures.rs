@@ -1,0 +1,1 @@
+//! What goes wrong is seen: ranks that wait in vain, ranks that decide differently.
