@@ -7,7 +7,8 @@ use meshwright_compiler::Compiled;
 use meshwright_grammar::Sources;
 use meshwright_grammar::tree::Expr;
 use meshwright_plan::{Element, Plan};
-use meshwright_runtime::execute::Rank;
+use meshwright_runtime::data::Slot;
+use meshwright_runtime::execute::Fleet;
 use meshwright_runtime::pool::Pool;
 use meshwright_runtime::state::philox::Key;
 use std::path::Path;
@@ -88,25 +89,31 @@ impl Case {
 }
 
 /// A plan with weights and a fixed batch of random inputs, on pinned threads.
-pub fn ready(plan: Plan, threads: usize) -> Result<Rank, String> {
-    let mut rank = Rank::new(plan, Pool::new(threads, true), 1).map_err(|why| why.to_string())?;
-    rank.initialise();
-    for at in 0..rank.plan().inputs.len() {
-        let input = rank.plan().inputs[at].clone();
+pub fn ready(plan: Plan, threads: usize) -> Result<Fleet, String> {
+    let mut fleet = Fleet::new(plan, Pool::new(threads, true), 1).map_err(|why| why.to_string())?;
+    fleet.initialise();
+    for at in 0..fleet.plan().inputs.len() {
+        let input = fleet.plan().inputs[at].clone();
         let key = Key::new(1, &input.name);
-        match input.element {
-            Element::I32 => {
-                let bound = input.bound.unwrap_or(2) as u32;
-                rank.input_i32(at).iter_mut().enumerate().for_each(|(i, place)| *place = (key.at(0, i as u64)[0] % bound) as i32);
+        let write = |slot: Slot<'_>| {
+            match slot {
+                Slot::Index(places) => {
+                    let bound = input.bound.unwrap_or(2) as u32;
+                    places.iter_mut().enumerate().for_each(|(i, place)| *place = (key.at(0, i as u64)[0] % bound) as i32);
+                }
+                Slot::Real(places) => {
+                    let number = |i: usize| f32::from(key.at(0, i as u64)[0] as u16) / 32768.0 - 1.0;
+                    places.iter_mut().enumerate().for_each(|(i, place)| *place = number(i));
+                }
             }
-            Element::F32 => {
-                let number = |i: usize| f32::from(key.at(0, i as u64)[0] as u16) / 32768.0 - 1.0;
-                rank.input_f32(at).iter_mut().enumerate().for_each(|(i, place)| *place = number(i));
-            }
-            Element::Bool => return Err(format!("input '{}' is of truth values, which the benchmark does not fill", input.name)),
+            Ok(())
+        };
+        if input.element == Element::Bool {
+            return Err(format!("input '{}' is of truth values, which the benchmark does not fill", input.name));
         }
+        fleet.fill::<String>(at, write)?;
     }
-    Ok(rank)
+    Ok(fleet)
 }
 
 /// Seconds of a step, over `seconds` of steps, at least five, after two that do not count.

@@ -52,26 +52,26 @@ fn in_step(plan: &Plan, kernel: Kernel) -> Option<Vec<u64>> {
     let flat = flatten(plan, plan.entries.iter().find(|entry| entry.name == "step")?);
     let mut launches = flat.sections.iter().flat_map(|section| &section.steps).filter_map(|step| match step {
         Step::Launch(launch) => Some(launch),
-        Step::Control => None,
+        Step::Exchange(_) | Step::Control => None,
     });
     let launch = launches.find(|launch| launch.kernel == kernel)?;
     Some(flat.operands[launch.first..launch.first + launch.count].iter().map(|operand| operand.offset).collect())
 }
 
 fn measure(alone: &Plan, kernel: &KernelData, threads: usize, quick: bool, table: &mut Table) -> Result<(), String> {
-    let mut rank = ready(alone.clone(), threads)?;
-    let mut streams = Streams::new(rank.pool(), ARRAY).map_err(|why| why.to_string())?;
+    let mut fleet = ready(alone.clone(), threads)?;
+    let mut streams = Streams::new(fleet.pool(), ARRAY).map_err(|why| why.to_string())?;
     // Numbers of the step are the optimizer's: its kernels write what they have read.
     let Skeleton::Rows(rows) = &kernel.skeleton else { return Ok(()) };
     let update = rows.nodes.values().any(|node| matches!(node, NodeData::Scalar(_)));
     let pass = if update { Pass::Scale } else { Pass::Triad };
-    let before = bandwidth(&mut streams, rank.pool(), pass, 5);
+    let before = bandwidth(&mut streams, fleet.pool(), pass, 5);
     let mut step = 0;
     let time = step_seconds(if quick { 0.1 } else { 0.5 }, &mut || {
         step += 1;
-        rank.run("step", step);
+        fleet.run("step", step).expect("ranks agree");
     });
-    let after = bandwidth(&mut streams, rank.pool(), pass, 5);
+    let after = bandwidth(&mut streams, fleet.pool(), pass, 5);
     let moved = traffic(kernel) as f64 / 1e9;
     let sizes: Vec<String> = kernel.dims.values().map(|dim| dim.size.to_string()).collect();
     let share = if update { "of in-place scale" } else { "of triad" };

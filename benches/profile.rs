@@ -21,20 +21,21 @@ struct Cost {
 /// Profiles the entry `step` of a case.
 pub fn run(case: &Case, threads: usize, quick: bool, table: &mut Table) -> Result<(), String> {
     let (compiled, _) = case.compile()?;
-    let mut rank = ready(compiled.plan, threads)?;
+    let mut fleet = ready(compiled.plan, threads)?;
     let mut step = 0;
     let plain = step_seconds(if quick { 0.0 } else { 3.0 }, &mut || {
         step += 1;
-        rank.run("step", step);
+        fleet.run("step", step).expect("ranks agree");
     });
     let mut costs: BTreeMap<Kernel, Cost> = BTreeMap::new();
     for _ in 0..if quick { 5 } else { 15 } {
         let mut now: BTreeMap<Kernel, (u64, Duration)> = BTreeMap::new();
         step += 1;
-        rank.run_timed("step", step, &mut |kernel, time| {
+        let mut heard = |kernel, time| {
             let sum = now.entry(kernel).or_default();
             *sum = (sum.0 + 1, sum.1 + time);
-        });
+        };
+        fleet.run_timed("step", step, &mut heard).map_err(|why| why.to_string())?;
         for (kernel, (launches, time)) in now {
             let cost = costs.entry(kernel).or_default();
             cost.launches = launches;
@@ -45,7 +46,7 @@ pub fn run(case: &Case, threads: usize, quick: bool, table: &mut Table) -> Resul
         "profile",
         &format!("{} on {threads} threads; a step takes {:.2} ms, at best {:.2}", case.name, plain.median * 1e3, plain.least * 1e3),
     );
-    print(rank.plan(), costs, table);
+    print(fleet.plan(), costs, table);
     Ok(())
 }
 

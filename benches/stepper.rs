@@ -20,15 +20,15 @@ pub fn serve(case: &Case, threads: usize, since: u64) -> Result<(), String> {
     let (compiled, mut stages) = case.compile()?;
     let (parameters, tokens) = (parameters(&compiled.plan), tokens(&compiled.plan));
     let began = Instant::now();
-    let mut rank = ready(compiled.plan, threads)?;
+    let mut fleet = ready(compiled.plan, threads)?;
     stages.push(("kernels and weights", began.elapsed().as_secs_f64()));
     let first = clock().saturating_sub(since) as f64 / 1e9;
     let mut step = 0;
-    rank.run("step", 1);
-    let loss = rank.readout("loss");
+    fleet.run("step", 1).map_err(|why| why.to_string())?;
+    let loss = fleet.readout("loss");
     let mut one = || {
         step += 1;
-        rank.run("step", step + 1);
+        fleet.run("step", step + 1).expect("ranks agree");
     };
     step_seconds(0.0, &mut one);
     println!("{}", json!({ "parameters": parameters, "tokens": tokens, "first_step": first, "stages": stages, "loss": loss }));

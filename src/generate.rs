@@ -5,12 +5,14 @@
 
 use crate::outcome::{Failure, Outcome, print_json, print_text};
 use meshwright_plan::{Element, Plan};
+use meshwright_runtime::data::Slot;
 use meshwright_runtime::data::{Tokenizer, TokenizerChoice};
-use meshwright_runtime::execute::Rank;
+use meshwright_runtime::execute::Fleet;
 use meshwright_runtime::execute::train::restore;
 use meshwright_runtime::pool::Pool;
 use meshwright_runtime::report::{RunFolder, Sampler};
 use serde_json::json;
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -39,7 +41,7 @@ pub struct Arguments {
 
 /// A run that can be asked for the next token.
 struct Writer {
-    rank: Rank,
+    fleet: Fleet,
     /// Number of the input that takes tokens.
     tokens: usize,
     window: usize,
@@ -91,23 +93,29 @@ impl Writer {
         meshwright_plan::verify::verify(&plan).map_err(|why| Failure::Run(format!("{}: {}", folder.plan().display(), first(&why))))?;
         let (tokens, window, vocabulary) = shape(&plan)?;
         let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
-        let mut rank = Rank::new(plan, Pool::new(threads.max(1), false), 0)?;
-        restore(&mut rank, &folder.weights())?;
-        Ok(Writer { rank, tokens, window, vocabulary })
+        let mut fleet = Fleet::new(plan, Pool::new(threads.max(1), false), 0)?;
+        restore(&mut fleet, &folder.weights())?;
+        Ok(Writer { fleet, tokens, window, vocabulary })
     }
 
     /// The logits of the token after `ids`.
-    fn logits(&mut self, ids: &[u32]) -> Result<&[f32], Failure> {
+    fn logits(&mut self, ids: &[u32]) -> Result<Cow<'_, [f32]>, Failure> {
         let start = ids.len().saturating_sub(self.window);
         let seen = &ids[start..];
-        let input = self.rank.input_i32(self.tokens);
-        for (at, place) in input[..self.window].iter_mut().enumerate() {
-            *place = seen.get(at).map_or(0, |id| *id as i32);
-        }
-        self.rank.run("predict", 1);
+        self.fleet.fill(self.tokens, |slot| {
+            let Slot::Index(input) = slot else { return Err(Failure::Run("the plan's tokens are not whole numbers".into())) };
+            input.iter_mut().enumerate().for_each(|(at, place)| *place = seen.get(at).map_or(0, |id| *id as i32));
+            Ok(())
+        })?;
+        self.fleet.run("predict", 1)?;
         let last = seen.len() - 1;
-        let all = self.rank.output("result").ok_or_else(|| Failure::Run("the plan's result is missing".into()))?;
-        all.get(last * self.vocabulary..(last + 1) * self.vocabulary).ok_or_else(|| Failure::Run("the plan's result is too short".into()))
+        let all = self.fleet.output("result").ok_or_else(|| Failure::Run("the plan's result is missing".into()))?;
+        let range = last * self.vocabulary..(last + 1) * self.vocabulary;
+        let short = || Failure::Run("the plan's result is too short".into());
+        match all {
+            Cow::Borrowed(all) => all.get(range).map(Cow::Borrowed).ok_or_else(short),
+            Cow::Owned(all) => all.get(range).map(|logits| Cow::Owned(logits.to_vec())).ok_or_else(short),
+        }
     }
 }
 

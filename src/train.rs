@@ -4,7 +4,7 @@ use crate::outcome::{Failure, Outcome, print_json, print_line};
 use crate::spec::{Loaded, SpecArguments};
 use meshwright_compiler::model::settings;
 use meshwright_runtime::data::{self, Data};
-use meshwright_runtime::execute::Rank;
+use meshwright_runtime::execute::Fleet;
 use meshwright_runtime::execute::train::{Course, Ending, Run, restore};
 use meshwright_runtime::pool::Pool;
 use meshwright_runtime::report::{Progress, RunFolder, signal};
@@ -45,7 +45,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
         Err(error) => return Err(loaded.place(&error)),
     };
     loaded.timing.begin("kernels");
-    let mut rank = prepare(arguments, &loaded)?;
+    let mut fleet = prepare(arguments, &loaded)?;
     loaded.timing.end();
     if arguments.spec.timings {
         loaded.timing.print();
@@ -56,27 +56,27 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     let course = course(&loaded.compiled.model.settings, arguments.seconds);
     let bigram = data.bigram_nats();
     let mut progress = Progress::new(course.steps, std::io::stderr().is_terminal());
-    progress.line(&headline(&loaded, &data, bigram, &rank, &folder, began.elapsed().as_secs_f64()));
+    progress.line(&headline(&loaded, &data, bigram, &fleet, &folder, began.elapsed().as_secs_f64()));
     let own = metric_names(&loaded);
-    let ending = Run { rank: &mut rank, data: &data, folder: &folder, progress: &mut progress, own }.train(&course)?;
+    let ending = Run { fleet: &mut fleet, data: &data, folder: &folder, progress: &mut progress, own }.train(&course)?;
     report(&ending, bigram, &folder, json);
     if ending.stopped && arguments.seconds.is_none() { Err(Failure::Stopped) } else { Ok(()) }
 }
 
-fn prepare(arguments: &Arguments, loaded: &Loaded) -> Result<Rank, Failure> {
+fn prepare(arguments: &Arguments, loaded: &Loaded) -> Result<Fleet, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = arguments.threads.unwrap_or(cores);
     if threads == 0 {
         return Err(Failure::Usage("--threads takes at least 1".into()));
     }
     let pool = Pool::new(threads, !arguments.no_pin && threads <= cores);
-    let mut rank = Rank::new(loaded.compiled.plan.clone(), pool, loaded.compiled.model.settings.train.seed)?;
+    let mut fleet = Fleet::new(loaded.compiled.plan.clone(), pool, loaded.compiled.model.settings.train.seed)?;
     match &arguments.from {
-        Some(path) if path.is_dir() => restore(&mut rank, &RunFolder::open(path)?.weights())?,
-        Some(path) => restore(&mut rank, path)?,
-        None => rank.initialise(),
+        Some(path) if path.is_dir() => restore(&mut fleet, &RunFolder::open(path)?.weights())?,
+        Some(path) => restore(&mut fleet, path)?,
+        None => fleet.initialise(),
     }
-    Ok(rank)
+    Ok(fleet)
 }
 
 /// The run's data; none if the spec has no data block.
@@ -108,7 +108,8 @@ fn inputs(loaded: &Loaded) -> Vec<data::Input> {
             _ => None,
         }
     };
-    let named = |input: &meshwright_plan::Input| data::Input::from_plan(input, &over(&input.name).unwrap_or_default());
+    let named =
+        |input: &meshwright_plan::Input| data::Input::from_plan(input, &loaded.compiled.plan.mesh, &over(&input.name).unwrap_or_default());
     loaded.compiled.plan.inputs.iter().map(named).collect()
 }
 
@@ -159,8 +160,9 @@ fn record(arguments: &Arguments, loaded: &Loaded, folder: &RunFolder) -> Outcome
     Ok(())
 }
 
-fn headline(loaded: &Loaded, data: &Data, bigram: Option<f64>, rank: &Rank, folder: &RunFolder, seconds: f64) -> String {
-    let parameters: u64 = rank.plan().weights.iter().map(|weight| weight.elements() * weight.count).sum();
+fn headline(loaded: &Loaded, data: &Data, bigram: Option<f64>, fleet: &Fleet, folder: &RunFolder, seconds: f64) -> String {
+    let parameters: u64 =
+        fleet.plan().weights.iter().map(|weight| fleet.dims(weight).iter().product::<usize>() as u64 * weight.count).sum();
     let summary = data.summary();
     let mut text = format!(
         "{}: {parameters} parameters; {} training {}, {} held out ({}); ready in {seconds:.2} s; run in {}",

@@ -81,6 +81,10 @@ pub enum Error {
     Memory { bytes: u64 },
     /// The device cannot make a kernel: a bug of ours, or a plan of another version.
     Kernel { name: String, why: String },
+    /// Ranks wait for each other in vain: the plan's collectives do not match. One line for each.
+    Deadlock { ranks: Vec<String> },
+    /// Ranks decide differently what all must decide alike.
+    Disagreement { why: String },
     /// Sampling among the top 0 tokens.
     TopK,
     /// The logits hold no finite number, so there is nothing to sample.
@@ -122,6 +126,8 @@ impl Error {
             Error::Write { .. } => "run::write",
             Error::Memory { .. } => "run::memory",
             Error::Kernel { .. } => "run::kernel",
+            Error::Deadlock { .. } => "run::deadlock",
+            Error::Disagreement { .. } => "run::disagreement",
             Error::Temperature { .. } => "sample::temperature",
             Error::TopK => "sample::top_k",
             Error::Logits { .. } => "sample::logits",
@@ -160,6 +166,8 @@ impl Error {
             | Error::Write { .. }
             | Error::Memory { .. }
             | Error::Kernel { .. }
+            | Error::Deadlock { .. }
+            | Error::Disagreement { .. }
             | Error::Temperature { .. }
             | Error::TopK
             | Error::Logits { .. } => None,

@@ -5,6 +5,7 @@
 // Machine code, threads and memory maps live here; each unsafe block says why it is sound.
 #![allow(unsafe_code)]
 
+pub mod comm;
 pub mod data;
 pub mod device;
 pub mod error;

@@ -9,10 +9,11 @@ use meshwright_compiler::Compiled;
 use meshwright_compiler::graph::interpret::graph::{Outcome, Weights, evaluate, step as interpret};
 use meshwright_compiler::graph::interpret::update::{Moments, update};
 use meshwright_compiler::graph::interpret::{Mode, Tensor};
-use meshwright_plan::Element;
-use meshwright_runtime::execute::Rank;
+use meshwright_runtime::data::Slot;
+use meshwright_runtime::execute::Fleet;
 use meshwright_runtime::pool::Pool;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 /// Relative error of the loss that is granted.
 const LOSS: f64 = 1e-5;
@@ -39,31 +40,39 @@ impl Case {
         Case { name, fixture, compiled }
     }
 
-    fn rank(&self, threads: usize) -> Rank {
-        let mut rank = Rank::new(self.compiled.plan.clone(), Pool::new(threads, false), 0).expect("a rank");
+    fn fleet(&self, threads: usize) -> Fleet {
+        let mut fleet = Fleet::new(self.compiled.plan.clone(), Pool::new(threads, false), 0).expect("a fleet");
         for weight in self.compiled.plan.weights.clone() {
             let sizes: Vec<u64> = weight.dims.iter().map(|dim| dim.size).collect();
             for copy in 0..weight.count {
                 let given = self.fixture.get(&format!("weight/{}", weight.name(copy)));
                 assert_eq!(given.dims, sizes, "{}: dims of {}", self.name, weight.name(copy));
-                rank.weight_mut(&weight, copy).iter_mut().zip(&given.data).for_each(|(place, value)| *place = *value as f32);
+                let write = |values: &mut [f32]| {
+                    values.iter_mut().zip(&given.data).for_each(|(place, value)| *place = *value as f32);
+                    Ok::<(), Infallible>(())
+                };
+                fleet.set_weight(&weight, copy, write).expect("writing cannot fail");
             }
         }
         for (at, input) in self.compiled.plan.inputs.iter().enumerate() {
             let given = &self.fixture.get(&format!("input/{}", input.name)).data;
-            match input.element {
-                Element::F32 => rank.input_f32(at).iter_mut().zip(given).for_each(|(place, value)| *place = *value as f32),
-                Element::I32 | Element::Bool => rank.input_i32(at).iter_mut().zip(given).for_each(|(place, value)| *place = *value as i32),
-            }
+            let write = |slot: Slot<'_>| {
+                match slot {
+                    Slot::Real(places) => places.iter_mut().zip(given).for_each(|(place, value)| *place = *value as f32),
+                    Slot::Index(places) => places.iter_mut().zip(given).for_each(|(place, value)| *place = *value as i32),
+                }
+                Ok::<(), Infallible>(())
+            };
+            fleet.fill(at, write).expect("writing cannot fail");
         }
-        rank
+        fleet
     }
 
-    fn gradients(&self, rank: &Rank) -> Named {
+    fn gradients(&self, fleet: &Fleet) -> Named {
         let mut found = Named::new();
-        for weight in &rank.plan().weights {
+        for weight in &fleet.plan().weights {
             for copy in 0..weight.count {
-                let values = rank.gradient(weight, copy).expect("every weight is trained");
+                let values = fleet.gradient(weight, copy).expect("every weight is trained");
                 found.insert(weight.name(copy), values.iter().map(|value| f64::from(*value)).collect());
             }
         }
@@ -106,14 +115,14 @@ impl Case {
     /// Loss, gradients and curve on the CPU device.
     fn check_device(&self, threads: usize, microbatches: u64) {
         let what = format!("with {threads} threads and {microbatches} microbatches");
-        let mut rank = self.rank(threads);
-        rank.run("step", 1);
-        let mut curve = vec![rank.readout("loss").expect("a loss")];
+        let mut fleet = self.fleet(threads);
+        fleet.run("step", 1).expect("a step");
+        let mut curve = vec![fleet.readout("loss").expect("a loss")];
         self.check_loss(&what, curve[0]);
-        self.check_gradients(&what, &self.gradients(&rank));
+        self.check_gradients(&what, &self.gradients(&fleet));
         for step in 2..=self.fixture.get("curve").data.len() as u64 {
-            rank.run("step", step);
-            curve.push(rank.readout("loss").expect("a loss"));
+            fleet.run("step", step).expect("a step");
+            curve.push(fleet.readout("loss").expect("a loss"));
         }
         self.check_curve(&what, &curve);
     }

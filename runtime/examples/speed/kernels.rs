@@ -251,12 +251,13 @@ fn time(kernel: KernelData, threads: usize) -> f64 {
     let mut plan = Plan { scalars: vec![Definition { name: "rate".into(), value: Expr::Const(1e-3) }], ..Plan::default() };
     plan.kernels.push(kernel);
     let start = Instant::now();
-    let mut cpu = Cpu::load(&plan, Pool::new(threads, true)).expect("a kernel that loads");
+    let cpu = Cpu::load(&plan).expect("a kernel that loads");
+    let mut worker = cpu.worker(Pool::new(threads, true));
     print!("{name:15} loaded in {:5.2} ms, ", start.elapsed().as_secs_f64() * 1e3);
     let places: Vec<*mut u8> = operands.iter_mut().map(|operand| operand.as_mut_ptr().cast()).collect();
-    let launch = Launch { operands: &places, accumulate: 0, scalars: &[1e-3], seed: 0, step: 1, iteration: 0, micro: 0 };
+    let launch = Launch { operands: &places, accumulate: 0, scalars: &[1e-3], coordinates: &[], seed: 0, step: 1, iteration: 0, micro: 0 };
     // SAFETY: the operands are as large as the kernel's extents.
-    best(threads == 1, &mut || unsafe { cpu.launch(Kernel::from_u32(0), &launch) })
+    best(threads == 1, &mut || unsafe { cpu.launch(&mut worker, Kernel::from_u32(0), &launch) })
 }
 
 /// Row kernels: in the caches and on 100 MB.

@@ -1,10 +1,11 @@
-//! Measures the parts of the CPU device on this machine: vector mathematics, matrix products, attention, row kernels.
+//! Measures the parts of the CPU device on this machine: vector mathematics, matrix products, exchanges between ranks, attention, row kernels.
 //!
 //! Requires: a quiet machine. Ensures: prints the best of 15 samples, one line per measurement (other work only ever adds). Arguments: threads (2), then the parts' names (all).
 
 // Kernels take raw pointers; each block says why it is sound.
 #![allow(unsafe_code)]
 
+mod exchange;
 mod kernels;
 
 use meshwright_runtime::device::cpu::gemm::{Product, Size, library};
@@ -30,6 +31,9 @@ fn main() {
         products(&pool);
     }
     drop(pool);
+    if wanted("exchange") {
+        exchange::exchanges(threads);
+    }
     if wanted("rows") {
         kernels::rows(threads);
     }

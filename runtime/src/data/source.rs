@@ -66,14 +66,15 @@ pub struct Input {
 }
 
 impl Input {
-    /// The input as a plan states it; `over` names the dim that an index input ranges over, which a plan does not keep.
-    pub fn from_plan(input: &meshwright_plan::Input, over: &str) -> Input {
+    /// The input as a plan states it, whole; `over` names the dim that an index input ranges over, which a plan does not keep.
+    pub fn from_plan(input: &meshwright_plan::Input, mesh: &meshwright_plan::Mesh, over: &str) -> Input {
         let element = match (input.element, input.bound) {
             (meshwright_plan::Element::F32, _) => Element::Real,
             (meshwright_plan::Element::Bool, _) => Element::Bool,
             (meshwright_plan::Element::I32, bound) => Element::Index { dim: over.to_owned(), size: bound.unwrap_or(i32::MAX as u64) },
         };
-        Input { name: input.name.clone(), element, dims: input.dims.iter().map(|dim| (dim.name.clone(), dim.size)).collect() }
+        let names = input.dims.iter().map(|dim| dim.name.clone());
+        Input { name: input.name.clone(), element, dims: names.zip(crate::state::pieces::whole(mesh, &input.dims)).collect() }
     }
 }
 

@@ -118,6 +118,18 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "An input [Batch, D] takes exactly D columns, one for each entry of D, in the order of the list.",
     ),
     (
+        "run::deadlock",
+        "ranks wait for each other in vain",
+        "All ranks of a mesh run one text, and a collective is done once every member of its group has come to it. If none can go on, their \
+         collectives do not match, which the plan's verifier should have refused: a bug of ours. The message names who waits where for whom.",
+    ),
+    (
+        "run::disagreement",
+        "ranks decide differently",
+        "Whether a step's update is applied or skipped is decided from numbers that the plan has reduced over all ranks, so all must decide \
+         alike. If they do not, a reduction is missing: a bug of ours.",
+    ),
+    (
         "run::exists",
         "the folder already holds a run",
         "A run is never written over. Choose another --out, or leave it away: the next free runs/<spec>-<n> is taken.",
@@ -227,6 +239,9 @@ pub(super) fn message(error: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         Error::Write { path, why } => write!(f, "{} cannot be written: {why}", path.display()),
         Error::Memory { bytes } => write!(f, "the plan needs {:.1} MiB, which the system refuses", *bytes as f64 / 1_048_576.0),
         Error::Kernel { name, why } => write!(f, "the kernel {name} cannot be made: {why}"),
+        Error::Deadlock { ranks } if ranks.is_empty() => write!(f, "ranks meet in different collectives"),
+        Error::Deadlock { ranks } => write!(f, "no rank can go on: {}", ranks.join("; ")),
+        Error::Disagreement { why } => write!(f, "ranks decide differently: {why}"),
         Error::Temperature { value } => write!(f, "the temperature {value} is not a number from 0 up"),
         Error::TopK => write!(f, "the top 0 tokens leave nothing to sample"),
         Error::Logits { entries } => write!(f, "none of the {entries} logits is a finite number"),
@@ -286,6 +301,7 @@ pub(super) fn help(error: &Error) -> String {
         Error::Write { .. } => "check the folder's permissions and the free space, or choose another --out".into(),
         Error::Memory { .. } => "raise `microbatches`, or write `remat { Block.** -> recompute }`".into(),
         Error::Kernel { .. } => "compile the spec again with this version; if that does not help, please report it with the plan".into(),
+        Error::Deadlock { .. } | Error::Disagreement { .. } => "this is a bug of the compiler: please report it with the plan".into(),
         Error::Temperature { .. } => "take 0 for the most likely token, 0.8 for some variety".into(),
         Error::TopK => "take 1 or more, or leave it away".into(),
         Error::Logits { .. } => "train again with a lower rate, or set `clip`".into(),

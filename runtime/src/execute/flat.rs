@@ -1,7 +1,7 @@
 //! Entries with their layer loops unrolled and all addresses resolved, so that running one is walking a list.
 
 use meshwright_plan::Plan;
-use meshwright_plan::kernel::Kernel;
+use meshwright_plan::kernel::{Kernel, Skeleton};
 use meshwright_plan::program::{Accumulate, Address, Call, CallAccumulate, Entry, Index, Item};
 
 /// An entry as sections.
@@ -49,6 +49,8 @@ pub struct Section {
 pub enum Step {
     /// A kernel at work.
     Launch(Launch),
+    /// A collective: other ranks take part.
+    Exchange(Launch),
     /// The control word.
     Control,
 }
@@ -123,7 +125,12 @@ impl Flat {
                 };
                 self.operands.push(Operand { offset: resolve(address) + place.offset, micro: address.micro, accumulate });
             }
-            steps.push(Step::Launch(Launch { kernel: launch.kernel, first, count: launch.places.len(), iteration }));
+            let step = match plan.kernels[launch.kernel].skeleton {
+                Skeleton::Collective(_) => Step::Exchange,
+                Skeleton::Rows(_) | Skeleton::Contract { .. } | Skeleton::Segmented => Step::Launch,
+                Skeleton::Attention(_) | Skeleton::AttentionGrad(_) => Step::Launch,
+            };
+            steps.push(step(Launch { kernel: launch.kernel, first, count: launch.places.len(), iteration }));
         }
     }
 }

@@ -1,11 +1,17 @@
-//! Executing a plan: a rank is a resumable cursor over the plan's entries.
+//! Executing a plan: each rank is a resumable cursor over the plan's entries, and a fleet drives all ranks of a mesh.
 //!
 //! Requires: a verified plan. Ensures: launches happen in the plan's order, touch nothing but the arena, and allocate nothing.
 
 pub mod arena;
+mod drive;
 pub mod flat;
-pub mod rank;
+pub mod fleet;
+mod rank;
+mod tensors;
+#[cfg(test)]
+mod tests;
 pub mod train;
 
 pub use arena::Arena;
-pub use rank::{Outcome, Rank};
+pub use fleet::Fleet;
+pub use rank::Outcome;

@@ -1,36 +1,47 @@
-//! One rank: its arena, its kernels, and a cursor that runs entries step by step.
+//! One rank: its arena and a cursor over the plan's entries that can be stopped and resumed at every launch.
+//!
+//! Requires: a verified plan. Ensures: a rank never waits: where it cannot go on it says so, and whoever drives it comes back later.
 
-use super::arena::Arena;
-use super::flat::{Flat, Launch, Step, flatten};
-use crate::device::cpu::{self, Cpu};
+use super::Arena;
+use super::flat::{Flat, Launch, Step};
+use crate::comm::Local;
+use crate::comm::local::{Meeting, Places, Stand};
+use crate::device::cpu::{self, Cpu, Worker};
 use crate::error::Error;
-use crate::pool::Pool;
-use crate::state::init;
-use meshwright_plan::{Kernel, Plan, Weight};
-use std::time::{Duration, Instant};
+use crate::pool::bell::Bell;
+use meshwright_plan::{Kernel, Plan, Readout};
 
 /// Most operands of one kernel.
 const OPERANDS: usize = 64;
 
-/// Elements of a weight that one cell initialises.
-const PIECE: usize = 1 << 16;
-
-/// A rank of a plan on this machine's CPU.
-pub struct Rank {
-    plan: Plan,
-    arena: Arena,
-    device: Cpu,
-    seed: u64,
-    entries: Vec<(String, Flat)>,
+/// What all ranks of a plan share.
+pub(super) struct Shared {
+    pub(super) plan: Plan,
+    pub(super) device: Cpu,
+    pub(super) local: Local,
+    /// Rings where a collective has got further.
+    pub(super) bell: Bell,
+    pub(super) entries: Vec<(String, Flat)>,
+    pub(super) seed: u64,
     /// Values of the plan's scalars at the current step, as kernels read them.
-    scalars: Vec<f32>,
-    /// The same in f64, for definitions that use earlier ones.
-    exact: Vec<f64>,
+    pub(super) scalars: Vec<f32>,
 }
 
-/// Where a rank stands in an entry.
+/// One device of the mesh.
+pub(super) struct Rank {
+    pub(super) number: usize,
+    pub(super) arena: Arena,
+    coordinates: Vec<i64>,
+    cursor: Cursor,
+    meeting: Option<Meeting>,
+    outcome: Option<Outcome>,
+}
+
+/// Where a rank stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cursor {
+struct Cursor {
+    entry: usize,
+    number: u64,
     section: usize,
     micro: u64,
     step: usize,
@@ -46,207 +57,151 @@ pub enum Outcome {
 }
 
 /// What one step of the cursor did.
-enum Progress {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// A kernel ran, or a collective was done.
     Launched(Kernel),
+    /// Something else happened.
     Moved,
-    Skip,
+    /// Nothing can happen before other ranks have gone on.
+    Blocked,
+    /// The entry has ended.
     End,
+    /// Ranks have met in different collectives.
+    Torn,
 }
 
 impl Rank {
-    /// Compiles the plan's kernels and maps its arena. `seed` keys initial weights and random sites.
-    pub fn new(plan: Plan, pool: Pool, seed: u64) -> Result<Rank, Error> {
-        let arena = Arena::new(plan.arena.bytes)?;
-        let device =
-            Cpu::load(&plan, pool).map_err(|error| Error::Kernel { name: error.kernel.unwrap_or_default(), why: error.message })?;
-        let entries = plan.entries.iter().map(|entry| (entry.name.clone(), flatten(&plan, entry))).collect();
-        let (scalars, exact) = (vec![0.0; plan.scalars.len()], vec![0.0; plan.scalars.len()]);
-        Ok(Rank { plan, arena, device, seed, entries, scalars, exact })
+    pub(super) fn new(shared: &Shared, number: usize) -> Result<Rank, Error> {
+        let mesh = &shared.plan.mesh;
+        let coordinates = shared.device.coordinates().iter().map(|known| mesh.value(number as u64, known) as i64).collect();
+        let arena = Arena::new(shared.plan.arena.bytes)?;
+        Ok(Rank { number, arena, coordinates, cursor: Cursor::default(), meeting: None, outcome: None })
     }
 
-    /// The threads that run its kernels.
-    pub fn pool(&self) -> &Pool {
-        self.device.pool()
+    /// Puts the cursor before an entry; `number` is the step, counted from 1.
+    pub(super) fn begin(&mut self, entry: usize, number: u64) {
+        self.cursor = Cursor { entry, number, ..Cursor::default() };
+        self.meeting = None;
+        self.outcome = None;
     }
 
-    /// The plan that it runs.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
+    /// How the entry ended; none while it runs.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        self.outcome
     }
 
-    /// Gives every weight its initial value.
-    pub fn initialise(&mut self) {
-        for at in 0..self.plan.weights.len() {
-            let weight = self.plan.weights[at].clone();
-            (0..weight.count).for_each(|copy| self.initialise_copy(&weight, copy));
-        }
-    }
-
-    /// Fills one copy of a weight, a piece a cell.
-    fn initialise_copy(&mut self, weight: &Weight, copy: u64) {
-        let (seed, name, init) = (self.seed, weight.name(copy), weight.init);
-        let values = self.weight_mut(weight, copy);
-        let (start, count) = (values.as_mut_ptr() as usize, values.len());
-        self.device.pool().run(count.div_ceil(PIECE), &|cell, _| {
-            let first = cell * PIECE;
-            // SAFETY: pieces of the weight's own elements, disjoint by cell; nothing else touches the arena now.
-            let piece = unsafe { std::slice::from_raw_parts_mut((start as *mut f32).add(first), PIECE.min(count - first)) };
-            init::fill(seed, &name, init, first as u64, piece);
-        });
-    }
-
-    /// The value of record of one copy of a weight.
-    pub fn weight(&self, weight: &Weight, copy: u64) -> &[f32] {
-        let base = self.plan.arena.regions[weight.rest.region].offset;
-        self.arena.f32s(base + weight.rest.offset + copy * weight.rest.stride, weight.elements())
-    }
-
-    /// The same, to be written.
-    pub fn weight_mut(&mut self, weight: &Weight, copy: u64) -> &mut [f32] {
-        let base = self.plan.arena.regions[weight.rest.region].offset;
-        self.arena.f32s_mut(base + weight.rest.offset + copy * weight.rest.stride, weight.elements())
-    }
-
-    /// The gradient of one copy of a weight as the last step left it; none for weights that are not trained.
-    pub fn gradient(&self, weight: &Weight, copy: u64) -> Option<&[f32]> {
-        let gradient = weight.gradient.as_ref()?;
-        let base = self.plan.arena.regions[gradient.region].offset;
-        Some(self.arena.f32s(base + gradient.offset + copy * gradient.stride, weight.elements()))
-    }
-
-    /// A real input's memory: the whole batch of a step.
-    pub fn input_f32(&mut self, input: usize) -> &mut [f32] {
-        let (offset, count) = self.input_place(input);
-        self.arena.f32s_mut(offset, count)
-    }
-
-    /// An index input's memory: the whole batch of a step.
-    pub fn input_i32(&mut self, input: usize) -> &mut [i32] {
-        let (offset, count) = self.input_place(input);
-        self.arena.i32s_mut(offset, count)
-    }
-
-    fn input_place(&self, input: usize) -> (u64, u64) {
-        let input = &self.plan.inputs[input];
-        (self.plan.arena.regions[input.region].offset, input.dims.iter().map(|dim| dim.size).product())
-    }
-
-    /// What the entry left under an output's name.
-    pub fn output(&self, name: &str) -> Option<&[f32]> {
-        let output = self.plan.outputs.iter().find(|output| output.name == name)?;
-        let base = self.plan.arena.regions[output.region].offset;
-        Some(self.arena.f32s(base + output.offset, output.dims.iter().map(|dim| dim.size).product()))
-    }
-
-    /// A number that the last entry reported; readouts of equal name add up.
-    pub fn readout(&self, name: &str) -> Option<f64> {
-        let mut total = None;
-        for readout in self.plan.readouts.iter().filter(|readout| readout.name == name) {
-            let base = self.plan.arena.regions[readout.region].offset;
-            let at = |offset: u64| f64::from(self.arena.f32s(base + offset, 1)[0]);
-            let value = at(readout.offset) / readout.count.map_or(1.0, at);
-            total = Some(total.unwrap_or(0.0) + value);
-        }
-        total
-    }
-
-    /// The value of a scalar at the step that ran last.
-    pub fn scalar(&self, name: &str) -> Option<f64> {
-        let at = self.plan.scalars.iter().position(|definition| definition.name == name)?;
-        Some(self.exact[at])
-    }
-
-    /// Whether the plan has an entry of this name.
-    pub fn has(&self, entry: &str) -> bool {
-        self.entries.iter().any(|(name, _)| name == entry)
-    }
-
-    /// Runs an entry from its beginning; `step` is counted from 1. An entry that the plan lacks does nothing.
-    pub fn run(&mut self, entry: &str, step: u64) -> Outcome {
-        self.walk(entry, step, &mut |_| {})
-    }
-
-    /// The same; after each launch `heard` is told the kernel and how long its launch took, the way to it included.
-    pub fn run_timed(&mut self, entry: &str, step: u64, heard: &mut dyn FnMut(Kernel, Duration)) -> Outcome {
-        let mut since = Instant::now();
-        self.walk(entry, step, &mut |kernel| {
-            heard(kernel, since.elapsed());
-            since = Instant::now();
-        })
-    }
-
-    fn walk(&mut self, entry: &str, step: u64, launched: &mut dyn FnMut(Kernel)) -> Outcome {
-        self.set_scalars(step);
-        let Some(entry) = self.entries.iter().position(|(name, _)| name == entry) else { return Outcome::Done };
-        let mut cursor = Cursor::default();
-        loop {
-            match self.advance(entry, step, &mut cursor) {
-                Progress::Launched(kernel) => launched(kernel),
-                Progress::Moved => {}
-                Progress::Skip => return Outcome::Skipped,
-                Progress::End => return Outcome::Done,
-            }
-        }
-    }
-
-    fn set_scalars(&mut self, step: u64) {
-        for at in 0..self.plan.scalars.len() {
-            let (definitions, exact) = (&self.plan.scalars, &self.exact);
-            let named = |name: &str| definitions[..at].iter().position(|known| known.name == name).map(|known| exact[known]);
-            let value = definitions[at].value.eval(step, &named).unwrap_or(f64::NAN);
-            self.exact[at] = value;
-            self.scalars[at] = value as f32;
-        }
+    /// The collective in which the rank waits.
+    pub(super) fn meeting(&self) -> Option<&Meeting> {
+        self.meeting.as_ref()
     }
 
     /// Does what stands at the cursor, and moves it on.
-    fn advance(&mut self, entry: usize, step: u64, cursor: &mut Cursor) -> Progress {
-        let Some(section) = self.entries[entry].1.sections.get(cursor.section) else { return Progress::End };
-        if cursor.step == section.steps.len() {
-            cursor.step = 0;
-            cursor.micro += 1;
-            if cursor.micro >= section.micros {
-                *cursor = Cursor { section: cursor.section + 1, ..Cursor::default() };
-            }
+    pub(super) fn advance(&mut self, shared: &Shared, worker: &mut Worker) -> Progress {
+        let Cursor { entry, section, micro, step, .. } = self.cursor;
+        let flat = &shared.entries[entry].1;
+        let Some(section) = flat.sections.get(section) else {
+            self.outcome.get_or_insert(Outcome::Done);
+            return Progress::End;
+        };
+        if step == section.steps.len() {
+            self.next_round(section.micros);
             return Progress::Moved;
         }
-        let progress = match section.steps[cursor.step] {
+        let progress = match section.steps[step] {
             Step::Launch(launch) => {
-                self.launch(entry, launch, step, cursor.micro);
+                self.launch(shared, worker, &launch, micro);
                 Progress::Launched(launch.kernel)
             }
-            Step::Control if self.is_finite() => Progress::Moved,
-            Step::Control => return Progress::Skip,
+            Step::Exchange(launch) => self.exchange(shared, &launch, micro),
+            Step::Control => self.control(&shared.plan),
         };
-        cursor.step += 1;
+        match progress {
+            Progress::Launched(_) | Progress::Moved => self.cursor.step += 1,
+            Progress::Blocked | Progress::End | Progress::Torn => {}
+        }
         progress
     }
 
-    /// The control word of one rank: whether what it measured is finite.
-    fn is_finite(&self) -> bool {
-        ["loss", "grad_norm"].iter().all(|name| self.readout(name).is_none_or(f64::is_finite))
+    /// From the end of a section to its next microbatch, or to the next section.
+    fn next_round(&mut self, micros: u64) {
+        self.cursor.step = 0;
+        self.cursor.micro += 1;
+        if self.cursor.micro >= micros {
+            self.cursor.micro = 0;
+            self.cursor.section += 1;
+        }
     }
 
-    fn launch(&mut self, entry: usize, launch: Launch, step: u64, micro: u64) {
+    /// The control word: goes on if what was measured is finite. The plan has reduced it, so all ranks decide alike.
+    fn control(&mut self, plan: &Plan) -> Progress {
+        if ["loss", "grad_norm"].iter().all(|name| self.readout(plan, name).is_none_or(f64::is_finite)) {
+            return Progress::Moved;
+        }
+        self.outcome = Some(Outcome::Skipped);
+        self.cursor.section = usize::MAX;
+        Progress::End
+    }
+
+    /// A number that the last entry reported; readouts of equal name add up.
+    pub(super) fn readout(&self, plan: &Plan, name: &str) -> Option<f64> {
+        let value = |readout: &Readout| {
+            let base = plan.arena.regions[readout.region].offset;
+            let at = |offset: u64| f64::from(self.arena.f32s(base + offset, 1)[0]);
+            at(readout.offset) / readout.count.map_or(1.0, at)
+        };
+        plan.readouts.iter().filter(|readout| readout.name == name).map(value).reduce(|total, value| total + value)
+    }
+
+    /// Where an operand stands in a microbatch, and whether it is added to.
+    fn place(&self, flat: &Flat, at: usize, micro: u64) -> (*mut u8, bool) {
+        let operand = &flat.operands[at];
+        let offset = operand.offset as i64 + operand.micro * micro as i64;
+        // SAFETY: the plan's verifier bounds every operand inside the arena, for all microbatches.
+        (unsafe { self.arena.start().add(offset as usize) }, operand.adds(micro))
+    }
+
+    fn launch(&mut self, shared: &Shared, worker: &mut Worker, launch: &Launch, micro: u64) {
+        let flat = &shared.entries[self.cursor.entry].1;
         let mut operands = [std::ptr::null_mut::<u8>(); OPERANDS];
         let mut accumulate = 0u64;
-        let listed = &self.entries[entry].1.operands[launch.first..launch.first + launch.count];
-        for (at, operand) in listed.iter().enumerate() {
-            let offset = operand.offset as i64 + operand.micro * micro as i64;
-            // SAFETY: the plan's verifier bounds every operand inside the arena, for all microbatches.
-            operands[at] = unsafe { self.arena.start().add(offset as usize) };
-            accumulate |= u64::from(operand.adds(micro)) << at;
+        for (at, place) in operands[..launch.count].iter_mut().enumerate() {
+            let (start, adds) = self.place(flat, launch.first + at, micro);
+            *place = start;
+            accumulate |= u64::from(adds) << at;
         }
         let work = cpu::Launch {
             operands: &operands[..launch.count],
             accumulate,
-            scalars: &self.scalars,
-            seed: self.seed,
-            step,
+            scalars: &shared.scalars,
+            coordinates: &self.coordinates,
+            seed: shared.seed,
+            step: self.cursor.number,
             iteration: launch.iteration,
             micro,
         };
-        // SAFETY: operands are in the arena and disjoint as the verifier demands; nothing else touches the arena while a rank runs.
-        unsafe { self.device.launch(launch.kernel, &work) };
+        // SAFETY: operands are in the arena and disjoint as the verifier demands; nothing else touches the arena while its rank runs, except
+        // collectives, in which the rank waits.
+        unsafe { shared.device.launch(worker, launch.kernel, &work) };
+    }
+
+    /// Arrives at a collective, then does what can be done for it.
+    fn exchange(&mut self, shared: &Shared, launch: &Launch, micro: u64) -> Progress {
+        let flat = &shared.entries[self.cursor.entry].1;
+        let mut meeting = self.meeting.unwrap_or_else(|| {
+            let ((input, _), (output, adds)) = (self.place(flat, launch.first, micro), self.place(flat, launch.first + 1, micro));
+            shared.local.arrive(launch.kernel, self.number, Places { input, output, adds }, &shared.bell)
+        });
+        // SAFETY: the operands are in the arenas, as the verifier demands; a rank that has arrived touches its arena only once it has left.
+        let stand = unsafe { shared.local.go_on(self.number, &mut meeting, &shared.bell) };
+        self.meeting = Some(meeting);
+        match stand {
+            Stand::Done => {
+                self.meeting = None;
+                Progress::Launched(launch.kernel)
+            }
+            Stand::Waits => Progress::Blocked,
+            Stand::Torn => Progress::Torn,
+        }
     }
 }

@@ -1,14 +1,15 @@
-//! The training loop of one rank: data, step, report, validation, weights.
+//! The training loop: data, step, report, validation, weights.
 //!
 //! Ensures: which batch a step sees, and all that it computes, depends on the plan, the data and the seed alone. Weights are written at the
 //! end, when asked to stop, and every so many steps.
 
-use super::rank::{Outcome, Rank};
-use crate::data::{Data, Part, Slot};
+use super::{Fleet, Outcome};
+use crate::data::{Data, Part};
 use crate::error::Error;
 use crate::report::{Metrics, MetricsFile, Progress, RunFolder, signal};
+use crate::state::pieces;
 use crate::state::weights::{self, Tensor};
-use meshwright_plan::Element;
+use meshwright_plan::{Element, Input};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
@@ -50,7 +51,7 @@ pub struct Ending {
 /// A run in progress.
 pub struct Run<'a> {
     /// What trains.
-    pub rank: &'a mut Rank,
+    pub fleet: &'a mut Fleet,
     /// On what.
     pub data: &'a Data,
     /// Where it writes.
@@ -67,12 +68,12 @@ impl Run<'_> {
         let mut file = MetricsFile::create(&self.folder.metrics())?;
         let began = Instant::now();
         let mut ending = Ending::default();
-        let per_step = tokens_per_step(self.rank);
+        let per_step = tokens_per_step(self.fleet);
         while ending.steps < course.steps && !ending.stopped {
             let step_began = Instant::now();
             self.fill(Part::Train, ending.steps)?;
             ending.steps += 1;
-            if self.rank.run("step", ending.steps) == Outcome::Skipped {
+            if self.fleet.run("step", ending.steps)? == Outcome::Skipped {
                 ending.skipped += 1;
             }
             ending.tokens += per_step;
@@ -88,7 +89,7 @@ impl Run<'_> {
             file.write(&metrics)?;
             self.progress.step(&metrics);
             if due(course.checkpoint_every, ending.steps, last) {
-                save(self.rank, &self.folder.weights(), ending.steps)?;
+                save(self.fleet, &self.folder.weights(), ending.steps)?;
             }
         }
         self.progress.finish();
@@ -99,36 +100,32 @@ impl Run<'_> {
     /// Mean loss over the first validation batches; none if there are none.
     pub fn validate(&mut self, batches: u64) -> Result<Option<f64>, Error> {
         let batches = batches.min(self.data.validation_batches());
-        if batches == 0 || !self.rank.has("evaluate") {
+        if batches == 0 || !self.fleet.has("evaluate") {
             return Ok(None);
         }
         let mut total = 0.0;
         for batch in 0..batches {
             self.fill(Part::Validation, batch)?;
-            self.rank.run("evaluate", 1);
-            total += self.rank.readout("validation_loss").unwrap_or(f64::NAN);
+            self.fleet.run("evaluate", 1)?;
+            total += self.fleet.readout("validation_loss").unwrap_or(f64::NAN);
         }
         Ok(Some(total / batches as f64))
     }
 
     fn fill(&mut self, part: Part, batch: u64) -> Result<(), Error> {
-        for input in 0..self.rank.plan().inputs.len() {
-            let slot = match self.rank.plan().inputs[input].element {
-                Element::F32 => Slot::Real(self.rank.input_f32(input)),
-                Element::I32 | Element::Bool => Slot::Index(self.rank.input_i32(input)),
-            };
-            self.data.fill(part, batch, 0..self.data.batch(), input, slot)?;
+        for input in 0..self.fleet.plan().inputs.len() {
+            self.fleet.fill(input, |slot| self.data.fill(part, batch, 0..self.data.batch(), input, slot))?;
         }
         Ok(())
     }
 
     fn metrics(&self, ending: &Ending, per_step: u64, seconds: f64) -> Metrics {
-        let finite = |name: &str| self.rank.readout(name).filter(|value| value.is_finite());
+        let finite = |name: &str| self.fleet.readout(name).filter(|value| value.is_finite());
         Metrics {
             step: ending.steps,
             loss: finite("loss"),
             grad_norm: finite("grad_norm"),
-            rate: self.rank.scalar("rate").unwrap_or(0.0),
+            rate: self.fleet.scalar("rate").unwrap_or(0.0),
             tokens: ending.tokens,
             tokens_per_second: per_step as f64 / seconds,
             own: self.own.iter().filter_map(|name| Some((name.clone(), finite(name)?))).collect(),
@@ -141,34 +138,35 @@ fn due(every: Option<u64>, step: u64, last: bool) -> bool {
     last || every.is_some_and(|every| every > 0 && step.is_multiple_of(every))
 }
 
-/// Tokens of a step: entries of the largest index input, or rows where there is none.
-pub fn tokens_per_step(rank: &Rank) -> u64 {
-    let entries = |input: &meshwright_plan::Input| input.dims.iter().map(|dim| dim.size).product::<u64>();
-    let index = rank.plan().inputs.iter().filter(|input| input.element == Element::I32).map(entries).max();
-    let rows = rank.plan().inputs.first().and_then(|input| input.dims.first()).map_or(1, |dim| dim.size);
+/// Tokens of a step over the whole mesh: entries of the largest index input, or rows where there is none.
+pub fn tokens_per_step(fleet: &Fleet) -> u64 {
+    let sizes = |input: &Input| pieces::whole(&fleet.plan().mesh, &input.dims);
+    let inputs = &fleet.plan().inputs;
+    let index = inputs.iter().filter(|input| input.element == Element::I32).map(|input| sizes(input).iter().product()).max();
+    let rows = inputs.first().and_then(|input| sizes(input).first().copied()).unwrap_or(1);
     index.unwrap_or(rows).max(rows)
 }
 
-/// Writes all weights of record.
-pub fn save(rank: &Rank, path: &Path, step: u64) -> Result<(), Error> {
+/// Writes all weights of record, each gathered on its own.
+pub fn save(fleet: &Fleet, path: &Path, step: u64) -> Result<(), Error> {
     let mut named = Vec::new();
-    for weight in &rank.plan().weights {
-        let dims: Vec<usize> = weight.dims.iter().map(|dim| dim.size as usize).collect();
-        named.extend((0..weight.count).map(|copy| (weight.name(copy), dims.clone(), rank.weight(weight, copy))));
+    for weight in &fleet.plan().weights {
+        named.extend((0..weight.count).map(|copy| (weight, copy, weight.name(copy), fleet.dims(weight))));
     }
-    let tensors: Vec<Tensor> = named.iter().map(|(name, dims, values)| Tensor { name, dims, values }).collect();
-    weights::write(path, &[("model", &rank.plan().name), ("step", &step.to_string())], &tensors)
+    let tensors: Vec<Tensor> = named.iter().map(|(_, _, name, dims)| Tensor { name, dims }).collect();
+    let values = |at: usize| fleet.weight(named[at].0, named[at].1);
+    weights::write(path, &[("model", &fleet.plan().name), ("step", &step.to_string())], &tensors, &values)
 }
 
 /// Reads all weights of record; a file that holds others too is refused.
-pub fn restore(rank: &mut Rank, path: &Path) -> Result<(), Error> {
+pub fn restore(fleet: &mut Fleet, path: &Path) -> Result<(), Error> {
     let file = weights::WeightFile::open(path)?;
-    let known: BTreeSet<String> = rank.plan().weights.iter().flat_map(|weight| (0..weight.count).map(|copy| weight.name(copy))).collect();
+    let known: BTreeSet<String> = fleet.plan().weights.iter().flat_map(|weight| (0..weight.count).map(|copy| weight.name(copy))).collect();
     file.only(&|name| known.contains(name))?;
-    for weight in rank.plan().weights.clone() {
-        let dims: Vec<usize> = weight.dims.iter().map(|dim| dim.size as usize).collect();
+    for weight in fleet.plan().weights.clone() {
+        let dims = fleet.dims(&weight);
         for copy in 0..weight.count {
-            file.read(&weight.name(copy), &dims, rank.weight_mut(&weight, copy))?;
+            fleet.set_weight(&weight, copy, |values| file.read(&weight.name(copy), &dims, values))?;
         }
     }
     Ok(())

@@ -10,6 +10,7 @@
 //! job by one compare-and-swap, the caller closes it and waits for those inside. Idle workers spin for at most 50 µs, then park.
 
 mod affinity;
+pub mod bell;
 #[cfg(test)]
 mod tests;
 
@@ -77,7 +78,8 @@ pub struct Pool {
 }
 
 thread_local! {
-    static INSIDE_A_CELL: Cell<bool> = const { Cell::new(false) };
+    /// The pool whose cell this thread runs; the innermost one.
+    static CELL_OF: Cell<*const Shared> = const { Cell::new(std::ptr::null()) };
 }
 
 impl Pool {
@@ -114,18 +116,21 @@ impl Pool {
     }
 
     /// Runs `body(cell, thread)` for every cell in `0..cells`, `thread` in `0..threads()`; two cells of one thread never overlap in time, so
-    /// per-thread scratch is safe. May be called from several threads (one job at a time).
+    /// per-thread scratch is safe. May be called from several threads (one job at a time). Within a cell, only another pool of one thread may be
+    /// called.
     ///
     /// # Panics
-    /// When called from within a cell, and with a cell's own panic.
+    /// When called from within a cell otherwise, and with a cell's own panic.
     pub fn run(&self, cells: usize, body: &Body<'_>) {
-        assert!(!INSIDE_A_CELL.get(), "a cell of a pool may not start a job");
+        let outer = CELL_OF.get();
+        let free = outer.is_null() || self.threads == 1 && !std::ptr::eq(outer, &raw const *self.shared);
+        assert!(free, "a cell of a pool may not start a job");
         if cells == 0 {
             return;
         }
         let one_at_a_time = self.callers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if self.threads == 1 || cells == 1 {
-            let _mark = Mark::set();
+            let _mark = self.shared.mark();
             (0..cells).for_each(|cell| body(cell, 0));
             return;
         }
@@ -168,18 +173,13 @@ impl Drop for Pool {
 }
 
 /// Marks the current thread as inside a cell for as long as it lives.
-struct Mark;
-
-impl Mark {
-    fn set() -> Mark {
-        INSIDE_A_CELL.set(true);
-        Mark
-    }
+struct Mark {
+    outer: *const Shared,
 }
 
 impl Drop for Mark {
     fn drop(&mut self) {
-        INSIDE_A_CELL.set(false);
+        CELL_OF.set(self.outer);
     }
 }
 
@@ -195,6 +195,10 @@ fn spawn(shared: &Arc<Shared>, thread: usize, home: Option<Affinity>) -> JoinHan
 }
 
 impl Shared {
+    fn mark(&self) -> Mark {
+        Mark { outer: CELL_OF.replace(self) }
+    }
+
     /// Publishes a job. Only the caller calls this, with the job closed and nobody inside.
     fn open(&self, cells: usize, body: &Body<'_>) {
         let threads = self.ranges.len();
@@ -223,7 +227,7 @@ impl Shared {
 
     /// Takes cells, its own range first, until none is left.
     fn work(&self, thread: usize, body: &Body<'_>) {
-        let _mark = Mark::set();
+        let _mark = self.mark();
         let taken = catch_unwind(AssertUnwindSafe(|| {
             for turn in 0..self.ranges.len() {
                 let range = &self.ranges[(thread + turn) % self.ranges.len()];

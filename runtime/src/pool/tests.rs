@@ -63,6 +63,16 @@ fn a_cell_may_not_start_a_job() {
 }
 
 #[test]
+fn a_cell_may_call_a_pool_of_its_own() {
+    let pool = Pool::new(2, false);
+    let own = [Pool::new(1, false), Pool::new(1, false)];
+    pool.run(2, &|cell, _| assert!(counts(&own[cell], 9).iter().all(|&n| n == 1)));
+    let nested = || own[0].run(2, &|_, _| own[0].run(2, &|_, _| {}));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(nested)).is_err());
+    assert!(counts(&own[0], 9).iter().all(|&n| n == 1));
+}
+
+#[test]
 fn several_threads_may_share_a_pool() {
     let pool = Pool::new(3, false);
     std::thread::scope(|scope| {

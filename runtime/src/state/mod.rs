@@ -5,6 +5,7 @@
 pub mod init;
 pub mod normal;
 pub mod philox;
+pub mod pieces;
 pub mod weights;
 
 pub use philox::Key;

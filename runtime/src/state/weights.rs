@@ -6,25 +6,27 @@
 use crate::error::Error;
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// One weight to write: row-major values of the dims.
+/// One weight to write.
 #[derive(Clone, Copy, Debug)]
 pub struct Tensor<'a> {
     /// The weight's stable name.
     pub name: &'a str,
     /// Sizes of its dims, outermost first.
     pub dims: &'a [usize],
-    /// Its values; as many as the product of the dims.
-    pub values: &'a [f32],
 }
 
-/// Writes all weights with text metadata, replacing the file at `path` at once.
-pub fn write(path: &Path, metadata: &[(&str, &str)], tensors: &[Tensor<'_>]) -> Result<(), Error> {
+/// The row-major values of a tensor, by its place in a list.
+pub type Values<'a> = dyn Fn(usize) -> Cow<'a, [f32]> + 'a;
+
+/// Writes all weights with text metadata, replacing the file at `path` at once; each one's values are asked for when their turn comes.
+pub fn write(path: &Path, metadata: &[(&str, &str)], tensors: &[Tensor<'_>], values: &Values<'_>) -> Result<(), Error> {
     let beside = path.with_extension("partial");
-    let result = write_all(&beside, metadata, tensors).and_then(|()| fs::rename(&beside, path));
+    let result = write_all(&beside, metadata, tensors, values).and_then(|()| fs::rename(&beside, path));
     result.map_err(|why| {
         // The write's own failure is what the user needs; that of the clean-up would hide it.
         let _ = fs::remove_file(&beside);
@@ -32,15 +34,19 @@ pub fn write(path: &Path, metadata: &[(&str, &str)], tensors: &[Tensor<'_>]) -> 
     })
 }
 
-fn write_all(path: &Path, metadata: &[(&str, &str)], tensors: &[Tensor<'_>]) -> io::Result<()> {
+fn write_all(path: &Path, metadata: &[(&str, &str)], tensors: &[Tensor<'_>], values: &Values<'_>) -> io::Result<()> {
     let mut header = header(metadata, tensors)?;
     // The values begin at a multiple of 8, as the format asks of writers; blanks after the JSON are part of the header.
     header.resize(header.len().next_multiple_of(8), b' ');
     let mut file = BufWriter::with_capacity(1 << 18, File::create(path)?);
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(&header)?;
-    for tensor in tensors {
-        for value in tensor.values {
+    for (at, tensor) in tensors.iter().enumerate() {
+        let values = values(at);
+        if tensor.dims.iter().product::<usize>() != values.len() {
+            return Err(io::Error::other(format!("{} has {} values for {:?}", tensor.name, values.len(), tensor.dims)));
+        }
+        for value in values.iter() {
             file.write_all(&value.to_le_bytes())?;
         }
     }
@@ -53,10 +59,7 @@ fn header(metadata: &[(&str, &str)], tensors: &[Tensor<'_>]) -> io::Result<Vec<u
     map.insert("__metadata__".to_owned(), serde_json::Value::Object(texts));
     let mut at = 0;
     for tensor in tensors {
-        if tensor.dims.iter().product::<usize>() != tensor.values.len() {
-            return Err(io::Error::other(format!("{} has {} values for {:?}", tensor.name, tensor.values.len(), tensor.dims)));
-        }
-        let end = at + 4 * tensor.values.len();
+        let end = at + 4 * tensor.dims.iter().product::<usize>();
         let entry = serde_json::json!({ "dtype": "F32", "shape": tensor.dims, "data_offsets": [at, end] });
         if map.insert(tensor.name.to_owned(), entry).is_some() {
             return Err(io::Error::other(format!("two weights are named {}", tensor.name)));
@@ -155,11 +158,8 @@ mod tests {
 
     fn sample(path: &Path) {
         let (a, b): (Vec<f32>, Vec<f32>) = ((0..6).map(|x| x as f32 * 0.5).collect(), vec![-1.0, f32::MIN_POSITIVE, 3.0]);
-        let tensors = [
-            Tensor { name: "Gpt.Block[0].Attention.query", dims: &[2, 3], values: &a },
-            Tensor { name: "Gpt.table", dims: &[3], values: &b },
-        ];
-        write(path, &[("seed", "1"), ("step", "20")], &tensors).unwrap();
+        let tensors = [Tensor { name: "Gpt.Block[0].Attention.query", dims: &[2, 3] }, Tensor { name: "Gpt.table", dims: &[3] }];
+        write(path, &[("seed", "1"), ("step", "20")], &tensors, &|at| [&a, &b][at].into()).unwrap();
     }
 
     #[test]

@@ -1,17 +1,18 @@
-//! The device itself: loads a plan's kernels, then launches them one by one.
+//! The device itself: loads a plan's kernels, then launches them one by one, for any number of ranks at the same time.
 //!
-//! Requires: a verified plan. Ensures: a launch allocates nothing and returns when its kernel has ended; all scratch is allocated when the plan
-//! is loaded (outside of it, the matrix library keeps a packing buffer per thread).
+//! Requires: a verified plan. Ensures: a launch allocates nothing and returns when its kernel has ended; all scratch is allocated when a worker
+//! is made (outside of it, the matrix library keeps a packing buffer per thread).
 
 use super::attention::Attend;
 use super::gemm::Product;
 use super::rows::jit::Code;
-use super::rows::{Defined, Runnable};
+use super::rows::{Defined, Names, Runnable};
 use super::segmented::Segmented;
-use super::{Launch, Scratch};
+use super::{Launch, Scratch, coordinates};
 use crate::pool::Pool;
 use cranelift_entity::PrimaryMap;
 use meshwright_plan::kernel::{KernelData, Skeleton};
+use meshwright_plan::mesh::Coordinate;
 use meshwright_plan::{Kernel, Plan};
 use std::fmt;
 
@@ -22,6 +23,8 @@ enum Ready {
     Attention(Attend),
     AttentionGrad(Attend),
     Segmented(Segmented),
+    /// A communicator's, not this device's.
+    Elsewhere,
 }
 
 /// The same before its machine code is executable.
@@ -39,12 +42,31 @@ struct Line {
 
 /// This machine's processor with a plan's kernels.
 pub struct Cpu {
-    pool: Pool,
     kernels: PrimaryMap<Kernel, Ready>,
-    scratch: Vec<Line>,
+    coordinates: Vec<Coordinate>,
     lines_each: usize,
     /// Machine code that the kernels point to.
     _code: Code,
+}
+
+/// Threads that run one kernel at a time, with their scratch.
+pub struct Worker {
+    pool: Pool,
+    scratch: Vec<Line>,
+}
+
+impl Worker {
+    /// The threads.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Bytes of scratch outside of the arena.
+    #[must_use]
+    pub fn scratch_bytes(&self) -> usize {
+        self.scratch.len() * size_of::<Line>()
+    }
 }
 
 /// A kernel that this device cannot run, or machine code that the system refuses.
@@ -68,18 +90,20 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {}
 
 impl Cpu {
-    /// Lowers all kernels of a plan for the pool's threads.
+    /// Lowers all kernels of a plan.
     ///
     /// # Errors
     /// A kernel's form is not supported here, or the system refuses executable memory.
-    pub fn load(plan: &Plan, pool: Pool) -> Result<Cpu, LoadError> {
+    pub fn load(plan: &Plan) -> Result<Cpu, LoadError> {
         let refused = |message: String| LoadError { kernel: None, message };
         let mut code = Code::new().map_err(refused)?;
         let scalars: Vec<String> = plan.scalars.iter().map(|definition| definition.name.clone()).collect();
+        let coordinates = coordinates::of_plan(plan);
+        let names = Names { scalars: &scalars, coordinates: &coordinates };
         let mut pending = Vec::with_capacity(plan.kernels.len());
         for kernel in plan.kernels.values() {
             let named = |message: String| LoadError { kernel: Some(kernel.name.clone()), message };
-            pending.push(lower(&mut code, kernel, &scalars).map_err(named)?);
+            pending.push(lower(&mut code, kernel, names).map_err(named)?);
         }
         code.finish().map_err(refused)?;
         let finish = |kernel: Pending| match kernel {
@@ -88,56 +112,62 @@ impl Cpu {
         };
         let kernels: PrimaryMap<Kernel, Ready> = pending.into_iter().map(finish).collect();
         let lines_each = kernels.values().map(Ready::scratch).max().unwrap_or(0).div_ceil(size_of::<Line>());
-        let scratch = vec![Line { _bytes: [0; 64] }; lines_each * pool.threads()];
-        Ok(Cpu { pool, kernels, scratch, lines_each, _code: code })
+        Ok(Cpu { kernels, coordinates, lines_each, _code: code })
     }
 
-    /// The threads.
+    /// A worker of these threads for the kernels of this device.
     #[must_use]
-    pub fn pool(&self) -> &Pool {
-        &self.pool
+    pub fn worker(&self, pool: Pool) -> Worker {
+        let scratch = vec![Line { _bytes: [0; 64] }; self.lines_each * pool.threads()];
+        Worker { pool, scratch }
     }
 
-    /// Bytes of scratch outside of the arena.
+    /// What a launch must bring the values of, in this order.
     #[must_use]
-    pub fn scratch_bytes(&self) -> usize {
-        self.scratch.len() * size_of::<Line>()
+    pub fn coordinates(&self) -> &[Coordinate] {
+        &self.coordinates
     }
 
-    /// Runs one kernel to its end.
+    /// Runs one kernel to its end on a worker of this device.
     ///
     /// # Safety
     /// There is a place for every operand of the kernel, aligned to its elements and valid for its extent; no two overlap except a read and a
-    /// write of equal strides at one place; `scalars` are all those of the plan, in its order.
+    /// write of equal strides at one place; `scalars` are all those of the plan, in its order, and `coordinates` those of [`Cpu::coordinates`];
+    /// the worker was made by this device.
     ///
     /// # Panics
-    /// If the plan has no such kernel.
-    pub unsafe fn launch(&mut self, kernel: Kernel, launch: &Launch<'_>) {
+    /// If the plan has no such kernel, or it is a collective.
+    pub unsafe fn launch(&self, worker: &mut Worker, kernel: Kernel, launch: &Launch<'_>) {
         let each = self.lines_each * size_of::<Line>();
-        let scratch = Scratch { base: self.scratch.as_mut_ptr().cast(), each };
-        let pool = &self.pool;
+        let scratch = Scratch { base: worker.scratch.as_mut_ptr().cast(), each };
+        let pool = &worker.pool;
         let place = |operand: usize| launch.operands[operand].cast::<f32>();
         // SAFETY: as the caller promises; the scratch is as large as the kernel said when it was loaded.
         unsafe {
             match &self.kernels[kernel] {
                 Ready::Rows(rows) => rows.run(pool, launch, scratch),
                 Ready::Product(product) => product.run(pool, place(2), launch.adds(2), place(0), place(1)),
-                Ready::Attention(attend) => attend.forward(pool, std::array::from_fn(place), scratch),
-                Ready::AttentionGrad(attend) => attend.backward(pool, std::array::from_fn(place), scratch),
+                Ready::Attention(attend) => {
+                    attend.forward(pool, std::array::from_fn(place), attend.shift(launch.coordinates), scratch);
+                }
+                Ready::AttentionGrad(attend) => {
+                    attend.backward(pool, std::array::from_fn(place), attend.shift(launch.coordinates), scratch);
+                }
                 Ready::Segmented(segmented) => segmented.run(pool, launch),
+                Ready::Elsewhere => unreachable!("collectives are the communicator's"),
             }
         }
     }
 }
 
-fn lower(code: &mut Code, kernel: &KernelData, scalars: &[String]) -> Result<Pending, String> {
+fn lower(code: &mut Code, kernel: &KernelData, names: Names<'_>) -> Result<Pending, String> {
     Ok(Pending::Other(match &kernel.skeleton {
-        Skeleton::Rows(rows) => return Ok(Pending::Rows(Defined::new(code, kernel, rows, scalars)?)),
+        Skeleton::Rows(rows) => return Ok(Pending::Rows(Defined::new(code, kernel, rows, names)?)),
         Skeleton::Contract { alpha } => Ready::Product(Product::new(kernel, *alpha)?),
-        Skeleton::Attention(attention) => Ready::Attention(Attend::new(kernel, attention, false)?),
-        Skeleton::AttentionGrad(attention) => Ready::AttentionGrad(Attend::new(kernel, attention, true)?),
+        Skeleton::Attention(attention) => Ready::Attention(Attend::new(kernel, attention, names.coordinates, false)?),
+        Skeleton::AttentionGrad(attention) => Ready::AttentionGrad(Attend::new(kernel, attention, names.coordinates, true)?),
         Skeleton::Segmented => Ready::Segmented(Segmented::new(kernel)?),
-        Skeleton::Collective(_) => return Err("one device alone runs no collective".to_owned()),
+        Skeleton::Collective(_) => Ready::Elsewhere,
     }))
 }
 
@@ -147,7 +177,7 @@ impl Ready {
         match self {
             Ready::Rows(rows) => rows.scratch(),
             Ready::Attention(attend) | Ready::AttentionGrad(attend) => attend.scratch(),
-            Ready::Product(_) | Ready::Segmented(_) => 0,
+            Ready::Product(_) | Ready::Segmented(_) | Ready::Elsewhere => 0,
         }
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn loops<const N: usize>(kernel: &KernelData, role: Role) -> Vec<Loop
 }
 
 /// The one loop of a role (of size 1 with strides 0 if there is none).
-pub(super) fn single<const N: usize>(kernel: &KernelData, role: Role) -> Result<Loop<N>, String> {
+pub(crate) fn single<const N: usize>(kernel: &KernelData, role: Role) -> Result<Loop<N>, String> {
     match loops(kernel, role)[..] {
         [] => Ok(Loop { size: 1, strides: [0; N] }),
         [one] => Ok(one),
@@ -48,12 +48,12 @@ pub(super) fn take_longest<const N: usize>(loops: &mut Vec<Loop<N>>) -> Loop<N> 
 }
 
 /// Number of points of nested loops.
-pub(super) fn points<const N: usize>(loops: &[Loop<N>]) -> usize {
+pub(crate) fn points<const N: usize>(loops: &[Loop<N>]) -> usize {
     loops.iter().map(|each| each.size).product()
 }
 
 /// Offsets in elements of a point of nested loops, the last loop running fastest.
-pub(super) fn offsets<const N: usize>(loops: &[Loop<N>], point: usize) -> [isize; N] {
+pub(crate) fn offsets<const N: usize>(loops: &[Loop<N>], point: usize) -> [isize; N] {
     let mut rest = point;
     let mut sum = [0; N];
     for each in loops.iter().rev() {

@@ -4,6 +4,7 @@
 //! Ensures: elementwise results and row reductions have equal bits on every instruction set and any number of threads.
 
 pub mod attention;
+mod coordinates;
 mod execute;
 pub mod gemm;
 pub mod isa;
@@ -14,7 +15,7 @@ pub mod segmented;
 #[cfg(test)]
 mod tests;
 
-pub use execute::{Cpu, LoadError};
+pub use execute::{Cpu, LoadError, Worker};
 
 /// What a kernel works on, beyond its own text.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,8 @@ pub struct Launch<'a> {
     pub accumulate: u64,
     /// The step's scalars, in the plan's order.
     pub scalars: &'a [f32],
+    /// The rank's coordinates, in the order of [`Cpu::coordinates`].
+    pub coordinates: &'a [i64],
     /// The run's seed.
     pub seed: u64,
     /// The step, counted from 1.

@@ -1,7 +1,7 @@
 //! Claims about the device: kernels given as a plan gives them run as the plan's documentation says.
 
 use super::attention::Attend;
-use super::{Cpu, Launch};
+use super::{Cpu, Launch, Worker};
 use crate::pool::Pool;
 use cranelift_entity::{EntityRef, PrimaryMap};
 use meshwright_plan::kernel::{Access, Attention, KernelData, KernelDim, Operand, Role, Rows, Skeleton, Slot};
@@ -31,19 +31,21 @@ fn numbers(count: usize, seed: u32) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-fn load(kernel: KernelData, threads: usize) -> Cpu {
+fn load(kernel: KernelData, threads: usize) -> (Cpu, Worker) {
     let mut plan = Plan::default();
     plan.kernels.push(kernel);
-    Cpu::load(&plan, Pool::new(threads, false)).expect("a kernel that loads")
+    let cpu = Cpu::load(&plan).expect("a kernel that loads");
+    let worker = cpu.worker(Pool::new(threads, false));
+    (cpu, worker)
 }
 
 /// Runs the only kernel of a device on operands given as f32 (or the bits of i32).
-fn launch(cpu: &mut Cpu, operands: &mut [Vec<f32>], accumulate: bool) {
+fn launch((cpu, worker): &mut (Cpu, Worker), operands: &mut [Vec<f32>], accumulate: bool) {
     let places: Vec<*mut u8> = operands.iter_mut().map(|operand| operand.as_mut_ptr().cast()).collect();
     let accumulate = if accumulate { u64::MAX } else { 0 };
-    let launch = Launch { operands: &places, accumulate, scalars: &[], seed: 0, step: 1, iteration: 0, micro: 0 };
+    let launch = Launch { operands: &places, accumulate, scalars: &[], coordinates: &[], seed: 0, step: 1, iteration: 0, micro: 0 };
     // SAFETY: the operands are as large as the kernel's extents.
-    unsafe { cpu.launch(Kernel::new(0), &launch) };
+    unsafe { cpu.launch(worker, Kernel::new(0), &launch) };
 }
 
 /// All points of the iteration space.
@@ -114,10 +116,10 @@ fn rows_are_added_to_their_segments() {
             Skeleton::Segmented,
         );
         for (accumulate, threads) in [(false, 1), (true, 1), (false, 3), (true, 3)] {
-            let ids: Vec<i32> = (0..15).map(|row| row * 7 % 5).collect();
+            let ids: Vec<i32> = (0..15).map(|row| row * 7 % 6 - 1).collect();
             let (values, start) = (numbers(15 * lanes as usize, 1), numbers(4 * lanes as usize, 2));
             let mut want = if accumulate { start.clone() } else { vec![0.0; start.len()] };
-            for (row, id) in ids.iter().enumerate().filter(|(_, id)| **id < 4) {
+            for (row, id) in ids.iter().enumerate().filter(|(_, id)| (0..4).contains(*id)) {
                 for lane in 0..lanes as usize {
                     want[*id as usize * lanes as usize + lane] += values[row * lanes as usize + lane];
                 }
@@ -145,7 +147,7 @@ fn attention_reads_its_dims() {
     ];
     let shape = Attention { query: None, key: None, scale: 0.5, causal: true, window: None };
     let attention = kernel(&dims, &forward, Skeleton::Attention(shape.clone()));
-    let attend = Attend::new(&attention, &shape, false).expect("an attention kernel");
+    let attend = Attend::new(&attention, &shape, &[], false).expect("an attention kernel");
     assert_eq!((attend.queries, attend.keys, attend.feature, attend.value), (20, 20, 8, 4));
     assert_eq!(&attend.rows[..5], &[48, 24, 12, 24, 1]);
     assert_eq!((attend.batch.len(), attend.group.len()), (2, 1));
@@ -173,7 +175,7 @@ fn what_cannot_run_is_refused() {
     for (skeleton, message) in cases {
         let mut plan = Plan::default();
         plan.kernels.push(kernel(&[(Role::Row, 4)], &two, skeleton));
-        let Err(error) = Cpu::load(&plan, Pool::new(1, false)) else { panic!("{message} is accepted") };
+        let Err(error) = Cpu::load(&plan) else { panic!("{message} is accepted") };
         assert_eq!(error.message, message);
         assert_eq!(error.kernel.as_deref(), Some("test"));
     }

@@ -12,12 +12,12 @@ use crate::device::cpu::math;
 use crate::pool::Pool;
 
 impl Attend {
-    /// Writes dq, dk and dv; operands in the order q, k, v, out, lse, dout, dq, dk, dv.
+    /// Writes dq, dk and dv; operands in the order q, k, v, out, lse, dout, dq, dk, dv; `shift` as in the forward pass.
     ///
     /// # Safety
     /// The operands are valid for the strides and sizes, the gradients overlap nothing, and `scratch` has [`Attend::scratch`] bytes for
     /// each thread of the pool.
-    pub(in crate::device::cpu) unsafe fn backward(&self, pool: &Pool, operands: [*mut f32; 9], scratch: Scratch) {
+    pub(in crate::device::cpu) unsafe fn backward(&self, pool: &Pool, operands: [*mut f32; 9], shift: i64, scratch: Scratch) {
         let places = Places(operands);
         pool.run(points(&self.batch), &|cell, thread| {
             let here = places.at(&self.batch, cell);
@@ -27,7 +27,7 @@ impl Attend {
                 self.clear(here, DV, self.value);
                 for member in 0..points(&self.group) {
                     let here = here.at(&self.group, member);
-                    (0..self.blocks()).for_each(|block| self.backward_block(here, self.block(block), scratch.of(thread).cast()));
+                    (0..self.blocks()).for_each(|block| self.backward_block(here, self.block(block, shift), scratch.of(thread).cast()));
                 }
             }
         });
@@ -44,6 +44,12 @@ impl Attend {
     }
 
     unsafe fn backward_block(&self, at: Places, block: Block, scratch: *mut f32) {
+        if block.keys == 0 {
+            let size = Size { m: block.rows, n: self.feature, k: 0 };
+            let none = View { data: std::ptr::null(), rows: 0, columns: 0 };
+            // SAFETY: a product over nothing writes zeros to the block's rows of dq, and reads nothing.
+            return unsafe { gemm(size, self.view_mut(at, DQ, block.start), false, 1.0, none, none) };
+        }
         let (rows, keys, width) = (block.rows, block.keys, self.width() as isize);
         let (scores, grads) = (scratch, scratch.wrapping_add(BLOCK * self.width()));
         let [queries, douts] = [Q, DOUT].map(|operand| self.view(at, operand, block.start));

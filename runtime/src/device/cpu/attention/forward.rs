@@ -11,12 +11,12 @@ use crate::device::cpu::math::{self, Function};
 use crate::pool::Pool;
 
 impl Attend {
-    /// Writes `out` and `lse`; operands in the order q, k, v, out, lse.
+    /// Writes `out` and `lse`; operands in the order q, k, v, out, lse; the rank's first query stands `shift` behind its first key.
     ///
     /// # Safety
     /// The operands are valid for the strides and sizes, out and lse overlap nothing, and `scratch` has [`Attend::scratch`] bytes for each
     /// thread of the pool.
-    pub(in crate::device::cpu) unsafe fn forward(&self, pool: &Pool, operands: [*mut f32; 5], scratch: Scratch) {
+    pub(in crate::device::cpu) unsafe fn forward(&self, pool: &Pool, operands: [*mut f32; 5], shift: i64, scratch: Scratch) {
         let [q, k, v, out, lse] = operands;
         let none = std::ptr::null_mut();
         let places = Places([q, k, v, out, lse, none, none, none, none]);
@@ -25,11 +25,15 @@ impl Attend {
             let (head, block) = (cell / blocks, cell % blocks);
             let here = places.at(&self.batch, head / groups).at(&self.group, head % groups);
             // SAFETY: as the caller promises; cells are different blocks of different heads.
-            unsafe { self.forward_block(here, self.block(block), scratch.of(thread).cast()) };
+            unsafe { self.forward_block(here, self.block(block, shift), scratch.of(thread).cast()) };
         });
     }
 
     unsafe fn forward_block(&self, at: Places, block: Block, scores: *mut f32) {
+        if block.keys == 0 {
+            // SAFETY: the rows are those of the block.
+            return unsafe { self.blind(at, block) };
+        }
         // SAFETY: offsets and sizes are those of the block, inside the operands; the scratch holds BLOCK rows of `width` scores.
         unsafe {
             self.scores(at, block, scores);
@@ -43,6 +47,18 @@ impl Attend {
                 for j in 0..self.value as isize {
                     *out.offset(row as isize * self.rows[OUT] + j * self.columns[OUT]) *= factor;
                 }
+            }
+        }
+    }
+
+    /// What queries get that see no key.
+    unsafe fn blind(&self, at: Places, block: Block) {
+        for query in block.start as isize..(block.start + block.rows) as isize {
+            // SAFETY: `out` has a row and `lse` an element per query.
+            unsafe {
+                let row = at.0[OUT].offset(query * self.rows[OUT]);
+                (0..self.value as isize).for_each(|j| *row.offset(j * self.columns[OUT]) = 0.0);
+                *at.0[LSE].offset(query * self.rows[LSE]) = f32::NEG_INFINITY;
             }
         }
     }

@@ -5,17 +5,19 @@
 use super::{Attend, OPERANDS};
 use crate::device::cpu::loops::{expect_operands, loops, single};
 use meshwright_plan::kernel::{Attention, KernelData, Role};
+use meshwright_plan::mesh::Coordinate;
 
 impl Attend {
-    /// Reads the kernel's dims.
+    /// Reads the kernel's dims; `coordinates` are those that a launch brings.
     ///
     /// # Errors
     /// The number or type of the operands is wrong, or positions, features or values are dims that do not merge.
-    pub fn new(kernel: &KernelData, attention: &Attention, backward: bool) -> Result<Attend, String> {
+    pub fn new(kernel: &KernelData, attention: &Attention, coordinates: &[Coordinate], backward: bool) -> Result<Attend, String> {
         expect_operands(kernel, if backward { OPERANDS + 1 } else { 5 }, &[])?;
         let [query, key, feature, value] =
             [Role::Query, Role::Key, Role::Feature, Role::Value].map(|role| single::<OPERANDS>(kernel, role));
         let (query, key, feature, value) = (query?, key?, feature?, value?);
+        let start = |start: &Option<Coordinate>| start.as_ref().map(|start| known(coordinates, start)).transpose();
         // An operand has queries or keys, features or values; the strides of the others are 0.
         let either =
             |one: [isize; OPERANDS], other: [isize; OPERANDS]| std::array::from_fn(|i| if one[i] == 0 { other[i] } else { one[i] });
@@ -31,6 +33,11 @@ impl Attend {
             scale: attention.scale,
             causal: attention.causal,
             window: attention.window.map(|window| window as usize),
+            starts: [start(&attention.query)?, start(&attention.key)?],
         })
     }
+}
+
+fn known(coordinates: &[Coordinate], wanted: &Coordinate) -> Result<usize, String> {
+    coordinates.iter().position(|known| known == wanted).ok_or_else(|| "a coordinate is unknown".to_string())
 }

@@ -1,6 +1,7 @@
 //! Softmax attention and its gradient on strided operands, without a transpose and without a queries × keys matrix.
 //!
-//! Requires: operands that do not overlap; a query sees a contiguous range of keys (causal, window, or all).
+//! Requires: operands that do not overlap; a query sees a contiguous range of keys (causal, window, or all), which may be empty where queries and
+//! keys are different parts of the sequence.
 //! Ensures: work goes by blocks of 64 queries over the keys that the block can see, as one-thread matrix products on a scratch of the
 //! thread; forward blocks are independent cells, backward cells are (batch, key-value head) and walk their query heads and blocks in order,
 //! so bits do not depend on threads. Nothing is allocated. 64 rows were measured against 128 and 256.
@@ -56,10 +57,12 @@ pub struct Attend {
     pub columns: PerOperand<isize>,
     /// Factor on scores.
     pub scale: f32,
-    /// Key j is visible from query i only if j ≤ i.
+    /// Key j is visible from query i only if j ≤ i, as positions of the whole sequence.
     pub causal: bool,
     /// Key j is visible from query i only if i − j < window.
     pub window: Option<usize>,
+    /// Which of the rank's coordinates the positions of queries and of keys start at; none: at 0.
+    pub starts: [Option<usize>; 2],
 }
 
 /// Addresses of all operands (null where there is none), shared by the cells of a job.
@@ -86,6 +89,8 @@ struct Block {
     rows: usize,
     first_key: usize,
     keys: usize,
+    /// How far the rank's first query stands behind its first key.
+    shift: i64,
 }
 
 impl Attend {
@@ -95,26 +100,36 @@ impl Attend {
         2 * BLOCK * self.width() * size_of::<f32>()
     }
 
+    /// How far the rank's first query stands behind its first key.
+    #[must_use]
+    pub fn shift(&self, coordinates: &[i64]) -> i64 {
+        let [query, key] = self.starts.map(|at| at.map_or(0, |at| coordinates[at]));
+        query - key
+    }
+
     /// The most keys that a block of queries sees, rounded to whole cache lines.
     fn width(&self) -> usize {
-        let seen = self.window.map_or(self.keys, |window| window.saturating_add(BLOCK - 1).min(self.keys));
+        let window = self.window.filter(|_| self.causal);
+        let seen = window.map_or(self.keys, |window| window.saturating_add(BLOCK - 1).min(self.keys));
         seen.next_multiple_of(16)
     }
 
     /// The keys that a query sees: a range, possibly empty.
-    fn visible(&self, query: usize) -> (usize, usize) {
-        let end = if self.causal { self.keys.min(query + 1) } else { self.keys };
-        let start = self.window.map_or(0, |window| (query + 1).saturating_sub(window));
-        (start.min(end), end)
+    fn visible(&self, query: usize, shift: i64) -> (usize, usize) {
+        let inside = |key: i64| key.clamp(0, self.keys as i64) as usize;
+        let next = query as i64 + shift + 1;
+        let end = if self.causal { inside(next) } else { self.keys };
+        let start = self.window.map_or(0, |window| inside(next.saturating_sub_unsigned(window as u64)));
+        (start, end)
     }
 
-    fn block(&self, index: usize) -> Block {
+    fn block(&self, index: usize, shift: i64) -> Block {
         let start = index * BLOCK;
         let rows = BLOCK.min(self.queries - start);
         // Both ends of the range grow with the query, so the block sees from its first row's first key to its last row's last one.
-        let (first_key, _) = self.visible(start);
-        let (_, end) = self.visible(start + rows - 1);
-        Block { start, rows, first_key, keys: end.saturating_sub(first_key) }
+        let (first_key, _) = self.visible(start, shift);
+        let (_, end) = self.visible(start + rows - 1, shift);
+        Block { start, rows, first_key, keys: end.saturating_sub(first_key), shift }
     }
 
     fn blocks(&self) -> usize {
@@ -123,7 +138,7 @@ impl Attend {
 
     /// The range of columns of a block's scores that one of its rows sees.
     fn columns_of(&self, block: Block, row: usize) -> (usize, usize) {
-        let (start, end) = self.visible(block.start + row);
+        let (start, end) = self.visible(block.start + row, block.shift);
         let inside = |key: usize| key.saturating_sub(block.first_key).min(block.keys);
         (inside(start), inside(end))
     }

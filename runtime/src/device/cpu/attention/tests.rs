@@ -17,9 +17,11 @@ struct Case {
     value: usize,
     causal: bool,
     window: Option<usize>,
+    shift: i64,
 }
 
-const PLAIN: Case = Case { batch: 2, heads: 2, group: 1, queries: 70, keys: 70, feature: 16, value: 16, causal: true, window: None };
+const PLAIN: Case =
+    Case { batch: 2, heads: 2, group: 1, queries: 70, keys: 70, feature: 16, value: 16, causal: true, window: None, shift: 0 };
 
 fn cases() -> Vec<Case> {
     vec![
@@ -35,6 +37,16 @@ fn cases() -> Vec<Case> {
         Case { queries: 1, keys: 1, ..PLAIN },
         Case { queries: 64, keys: 64, batch: 1, heads: 1, ..PLAIN },
         Case { queries: 90, keys: 90, causal: false, window: Some(20), ..PLAIN },
+        Case { queries: 200, keys: 200, causal: false, window: Some(20), batch: 1, ..PLAIN },
+        Case { shift: 70, ..PLAIN },
+        Case { shift: -70, ..PLAIN },
+        Case { shift: -33, queries: 130, ..PLAIN },
+        Case { shift: 33, window: Some(50), group: 2, ..PLAIN },
+        Case { shift: 128, window: Some(100), queries: 128, keys: 128, ..PLAIN },
+        Case { shift: 500, window: Some(100), ..PLAIN },
+        Case { shift: -100, queries: 200, keys: 40, window: Some(30), ..PLAIN },
+        Case { shift: 40, causal: false, window: Some(30), ..PLAIN },
+        Case { shift: -90, causal: false, window: Some(30), ..PLAIN },
     ]
 }
 
@@ -55,6 +67,7 @@ impl Case {
             scale: 0.3,
             causal: self.causal,
             window: self.window,
+            starts: [Some(1), Some(0)],
         };
         for (operand, length) in [(Q, self.feature), (OUT, self.value), (DOUT, self.value), (DQ, self.feature)] {
             attend.group[0].strides[operand] = s(length);
@@ -85,7 +98,7 @@ impl Case {
     }
 
     fn sees(&self, query: usize, key: usize) -> bool {
-        let (i, j) = (query as i64, key as i64);
+        let (i, j) = (query as i64 + self.shift, key as i64);
         (!self.causal || j <= i) && self.window.is_none_or(|window| i - j < window as i64)
     }
 }
@@ -114,8 +127,9 @@ fn run(case: Case, threads: usize) -> PerOperand<Vec<f32>> {
     let [q, k, v, out, lse, ..] = places;
     // SAFETY: the layouts are those of the vectors.
     unsafe {
-        attend.forward(&pool, [q, k, v, out, lse], scratch);
-        attend.backward(&pool, places, scratch);
+        let shift = attend.shift(&[5, case.shift + 5]);
+        attend.forward(&pool, [q, k, v, out, lse], shift, scratch);
+        attend.backward(&pool, places, shift, scratch);
     }
     operands
 }

@@ -174,6 +174,7 @@ impl Shape {
         put(Words::SCALARS, job.launch.scalars.as_ptr() as u64);
         put(Words::DRAW, &raw const job.draw as u64);
         put(Words::MICRO, job.launch.micro);
+        put(Words::COORDINATES, job.launch.coordinates.as_ptr() as u64);
         let inner = self.rows.last().map_or(1, |(_, size)| *size);
         let mut row = rows.start;
         while row < rows.end {

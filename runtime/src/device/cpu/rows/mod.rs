@@ -17,9 +17,19 @@ use emit::{Emitter, Target, Words};
 use jit::{Code, Entry};
 use meshwright_plan::kernel::level::Level;
 use meshwright_plan::kernel::{Access, Effect, KernelData, NodeData, Reduce, Role, Rows};
+use meshwright_plan::mesh::Coordinate;
 use schedule::Schedule;
 
 use super::isa::Isa;
+
+/// What a launch gives to code as arrays, in their order.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// Names of the step's scalars.
+    pub scalars: &'a [String],
+    /// The rank's coordinates.
+    pub coordinates: &'a [Coordinate],
+}
 
 /// A `rows` kernel whose code is defined but not yet executable.
 pub struct Defined {
@@ -71,26 +81,18 @@ struct Fold {
 }
 
 impl Defined {
-    /// Emits a kernel's code; `scalars` are the names of the step's scalars.
+    /// Emits a kernel's code; `names` are those of the step's scalars and of the rank's coordinates.
     ///
     /// # Errors
     /// The body is not well typed, or a scalar is unknown: the plan was not verified.
-    pub fn new(code: &mut Code, kernel: &KernelData, rows: &Rows, scalars: &[String]) -> Result<Defined, String> {
+    pub fn new(code: &mut Code, kernel: &KernelData, rows: &Rows, names: Names<'_>) -> Result<Defined, String> {
         let types = rows.types(kernel).map_err(|error| error.to_string())?;
         for data in rows.nodes.values() {
             if let NodeData::Scalar(name) = data
-                && !scalars.contains(name)
+                && !names.scalars.contains(name)
             {
                 return Err(format!("there is no scalar `{name}`"));
             }
-        }
-        let placed = |data: &NodeData| match data {
-            NodeData::Coordinate(_) => true,
-            NodeData::Random { origin, .. } => !origin.is_empty(),
-            _ => false,
-        };
-        if rows.nodes.values().any(placed) {
-            return Err("one device alone has no coordinates".to_owned());
         }
         let schedule = Schedule::new(kernel, rows, types);
         let convention = code.convention();
@@ -101,7 +103,7 @@ impl Defined {
         });
         let mut variants = Vec::new();
         for adds in subsets(stores) {
-            let target = Target { isa: Isa::detect(), convention, scalars, adds };
+            let target = Target { isa: Isa::detect(), convention, scalars: names.scalars, coordinates: names.coordinates, adds };
             variants.push((adds, code.define(|builder| Emitter::emit(builder, config, kernel, rows, &schedule, &target))?));
         }
         Ok(Defined { variants, stores, shape: Shape::new(kernel, rows, &schedule) })

@@ -57,8 +57,8 @@ pub(super) struct Schedule {
 /// Whether a node is computed by a routine on a tile.
 pub(super) fn is_call(rows: &Rows, node: Node) -> bool {
     match &rows.nodes[node] {
-        NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Load { .. } => false,
-        NodeData::Position { .. } | NodeData::Coordinate(_) | NodeData::Reduce { .. } => false,
+        NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Coordinate(_) | NodeData::Load { .. } => false,
+        NodeData::Position { .. } | NodeData::Reduce { .. } => false,
         NodeData::Scan { .. } | NodeData::Random { .. } => true,
         NodeData::Map { op, args } => match op {
             Map::Exp | Map::Log | Map::Sin | Map::Cos | Map::Tanh | Map::Erf => true,
@@ -132,8 +132,8 @@ impl Schedule {
                 still && gather.is_none_or(|gather| self.levels[gather.index] != Level::Lane)
             }
             NodeData::Position { .. } => true,
-            NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Coordinate(_) | NodeData::Map { .. } => false,
-            NodeData::Reduce { .. } | NodeData::Scan { .. } | NodeData::Random { .. } => false,
+            NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Coordinate(_) => false,
+            NodeData::Map { .. } | NodeData::Reduce { .. } | NodeData::Scan { .. } | NodeData::Random { .. } => false,
         }
     }
 

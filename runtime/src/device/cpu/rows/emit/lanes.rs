@@ -220,8 +220,8 @@ impl Emitter<'_, '_> {
                 let values: Vec<Value> = args.iter().map(|arg| self.lane_value(*arg, lanes)).collect();
                 self.map(*op, args, &values, lanes.vector.is_some())
             }
-            NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Reduce { .. } => unreachable!("not lane-level"),
-            NodeData::Coordinate(_) => unreachable!("not lane-level"),
+            NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) => unreachable!("not lane-level"),
+            NodeData::Coordinate(_) | NodeData::Reduce { .. } => unreachable!("not lane-level"),
             NodeData::Scan { .. } | NodeData::Random { .. } => unreachable!("calls have buffers"),
         }
     }
@@ -320,13 +320,21 @@ impl Emitter<'_, '_> {
                 let carry = self.b.ins().stack_addr(types::I64, carry, 0);
                 self.call(routines::scan as *const () as usize, &[types::I64; 3], &[data, count, carry]);
             }
-            NodeData::Random { site, strides, micro, .. } => self.random_call(data, count, tile, *site, strides, *micro),
+            NodeData::Random { site, strides, micro, origin } => {
+                let mut index = self.random_index(tile, strides, *micro);
+                for coordinate in origin {
+                    let part = self.coordinate(coordinate);
+                    index = self.b.ins().iadd(index, part);
+                }
+                self.random_call(data, count, index, *site, strides);
+            }
             NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Load { .. } => unreachable!("not a call"),
-            NodeData::Position { .. } | NodeData::Coordinate(_) | NodeData::Reduce { .. } => unreachable!("not a call"),
+            NodeData::Coordinate(_) | NodeData::Position { .. } | NodeData::Reduce { .. } => unreachable!("not a call"),
         }
     }
 
-    fn random_call(&mut self, data: Value, count: Value, tile: Option<Value>, site: u64, strides: &[u64], micro: u64) {
+    /// The number of the first element within the rank's own part.
+    fn random_index(&mut self, tile: Option<Value>, strides: &[u64], micro: u64) -> Value {
         let mut index = self.word(Words::MICRO);
         index = self.b.ins().imul_imm_s(index, micro as i64);
         for (dim, stride) in strides.iter().enumerate() {
@@ -338,6 +346,10 @@ impl Emitter<'_, '_> {
             let part = self.b.ins().imul_imm_s(position, *stride as i64);
             index = self.b.ins().iadd(index, part);
         }
+        index
+    }
+
+    fn random_call(&mut self, data: Value, count: Value, index: Value, site: u64, strides: &[u64]) {
         let step = self.lane.map_or(0, |lane| strides[lane.index()]);
         let step = self.b.ins().iconst(types::I64, step as i64);
         let draw = self.word(Words::DRAW);

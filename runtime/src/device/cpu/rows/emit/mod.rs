@@ -23,6 +23,7 @@ use cranelift_frontend::{FunctionBuilder, Variable};
 use meshwright_plan::Element;
 use meshwright_plan::kernel::level::Level;
 use meshwright_plan::kernel::{Axis, Effect, KernelData, Map, Node, NodeData, Role, Rows};
+use meshwright_plan::mesh::Coordinate;
 
 /// The layout of the words that a kernel's function gets: 64 bits each.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +47,9 @@ impl Words {
     pub(super) const DRAW: usize = 5;
     /// The microbatch.
     pub(super) const MICRO: usize = 6;
-    const FIRST: usize = 7;
+    /// Address of the rank's coordinates, 64 bits each.
+    pub(super) const COORDINATES: usize = 7;
+    const FIRST: usize = 8;
 
     pub(super) fn new(kernel: &KernelData) -> Words {
         Words { dims: kernel.dims.len(), operands: kernel.operands.len() }
@@ -81,6 +84,8 @@ pub(super) struct Target<'a> {
     pub(super) convention: CallConv,
     /// The names of the step's scalars, in order.
     pub(super) scalars: &'a [String],
+    /// The coordinates that the plan's kernels use, in order.
+    pub(super) coordinates: &'a [Coordinate],
     /// Which operands' stores add to what is there, a bit per operand.
     pub(super) adds: u64,
 }
@@ -305,7 +310,10 @@ impl<'a, 'f> Emitter<'a, 'f> {
                 let position = self.position(*dim, *micro);
                 self.b.ins().ireduce(types::I32, position)
             }
-            NodeData::Coordinate(_) => unreachable!("refused when the kernel was compiled"),
+            NodeData::Coordinate(coordinate) => {
+                let value = self.coordinate(coordinate);
+                self.b.ins().ireduce(types::I32, value)
+            }
             NodeData::Reduce { .. } => self.reduced(node),
             NodeData::Map { .. } | NodeData::Random { .. } if is_call(self.rows, node) => self.scalar_call(node),
             NodeData::Map { op, args } => {
@@ -331,6 +339,14 @@ impl<'a, 'f> Emitter<'a, 'f> {
             position = self.b.ins().iadd(position, part);
         }
         position
+    }
+
+    /// A number of the rank, as 64 bits: code is shared by all ranks, so it is read at run time.
+    fn coordinate(&mut self, coordinate: &Coordinate) -> Value {
+        let known = self.target.coordinates.iter().position(|known| known == coordinate);
+        let at = known.expect("collected when the plan was loaded");
+        let all = self.word(Words::COORDINATES);
+        self.b.ins().load(types::I64, flags().with_readonly(), all, 8 * at as i32)
     }
 
     /// One of the words that the function gets.

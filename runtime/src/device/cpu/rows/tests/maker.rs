@@ -1,8 +1,8 @@
 //! Builds small kernels and their inputs, runs them as machine code and compares every written bit with the plain evaluation.
 
 use super::plain::{Given, Scalar, evaluate};
-use crate::device::cpu::rows::Defined;
 use crate::device::cpu::rows::jit::Code;
+use crate::device::cpu::rows::{Defined, Names};
 use crate::device::cpu::{Launch, Scratch};
 use crate::pool::Pool;
 use cranelift_entity::{EntityRef, PrimaryMap};
@@ -10,6 +10,13 @@ use meshwright_plan::Element;
 use meshwright_plan::kernel::{
     Access, Axis, Effect, Gather, KernelData, KernelDim, Map, Move, Node, NodeData, Operand, Reduce, Role, Rows, Skeleton, Slot,
 };
+use meshwright_plan::mesh::Coordinate;
+
+/// The coordinates that launches of the tests bring, with their values: one needs more than 32 bits.
+pub(super) fn coordinates() -> Vec<(Coordinate, u64)> {
+    let along = |axis: &str, times, value| (Coordinate { axes: vec![axis.into()], times, back: 0 }, value);
+    vec![along("data", 3, 12), along("tensor", 1 << 33, 5 << 33)]
+}
 
 /// A kernel under construction.
 pub(super) struct Maker {
@@ -146,7 +153,8 @@ fn check(kernel: &KernelData, bounds: &[i32], same: &[(Slot, Slot)], accumulate:
         .operands
         .iter()
         .map(|(slot, operand)| values(operand.element, operand.extent as usize, slot.index() as u32 + 7, bounds[slot.index()]));
-    let given = Given { operands: operands.collect(), accumulate, scalars, seed: 5, step: 3, iteration: 2, micro: 4 };
+    let given =
+        Given { operands: operands.collect(), accumulate, scalars, seed: 5, step: 3, iteration: 2, micro: 4, coordinates: coordinates() };
     let want = evaluate(kernel, &given);
     for threads in [1, 2, 3] {
         let got = run(kernel, &given, same, threads);
@@ -170,7 +178,10 @@ fn check(kernel: &KernelData, bounds: &[i32], same: &[(Slot, Slot)], accumulate:
 fn run(kernel: &KernelData, given: &Given, same: &[(Slot, Slot)], threads: usize) -> Vec<Vec<u8>> {
     let mut code = Code::new().expect("memory for code");
     let names: Vec<String> = given.scalars.iter().map(|(name, _)| name.clone()).collect();
-    let defined = Defined::new(&mut code, kernel, kernel.rows().expect("a rows kernel"), &names).expect("a kernel that compiles");
+    let (known, values): (Vec<Coordinate>, Vec<i64>) =
+        given.coordinates.iter().map(|(known, value)| (known.clone(), *value as i64)).unzip();
+    let names = Names { scalars: &names, coordinates: &known };
+    let defined = Defined::new(&mut code, kernel, kernel.rows().expect("a rows kernel"), names).expect("a kernel that compiles");
     code.finish().expect("executable memory");
     let runnable = defined.finish(&code);
     // f32 storage, so that elements are aligned.
@@ -184,6 +195,7 @@ fn run(kernel: &KernelData, given: &Given, same: &[(Slot, Slot)], threads: usize
         operands: &places,
         accumulate: if given.accumulate { u64::MAX } else { 0 },
         scalars: &scalars,
+        coordinates: &values,
         seed: given.seed,
         step: given.step,
         iteration: given.iteration,

@@ -4,7 +4,7 @@ mod maker;
 mod plain;
 
 use cranelift_entity::EntityRef;
-use maker::Maker;
+use maker::{Maker, coordinates};
 use meshwright_plan::Element;
 use meshwright_plan::kernel::{Access, Axis, Map, NodeData, Reduce};
 
@@ -225,6 +225,27 @@ fn positions_and_random_numbers() {
         let sum = k.map(Map::Mul, &[sum, lane]);
         let sum = k.map(Map::Real, &[sum]);
         let value = k.map(Map::Add, &[sum, random]);
+        k.store(y, value);
+        k.store(row, by_row);
+        k.check();
+    }
+}
+
+#[test]
+fn coordinates_shift_positions_and_random_numbers() {
+    for lanes in LANES {
+        let [(data, _), (tensor, _)]: [_; 2] = coordinates().try_into().expect("two coordinates");
+        let mut k = Maker::new(&[3, 4], lanes);
+        let y = k.dense(Access::Write);
+        let row = k.operand(Element::F32, Access::Write, &[4, 1, 0], 0);
+        let strides: Vec<u64> = k.strides().iter().map(|stride| *stride as u64).collect();
+        let random = k.node(NodeData::Random { site: 77, strides, micro: 1000, origin: vec![data.clone(), tensor.clone()] });
+        let by_row = k.node(NodeData::Random { site: 78, strides: vec![4, 1, 0], micro: 12, origin: vec![tensor] });
+        let start = k.node(NodeData::Coordinate(data));
+        let lane = k.node(NodeData::Position { dim: Axis::new(2), micro: 0 });
+        let at = k.map(Map::Add, &[start, lane]);
+        let at = k.map(Map::Real, &[at]);
+        let value = k.map(Map::Add, &[at, random]);
         k.store(y, value);
         k.store(row, by_row);
         k.check();

@@ -8,6 +8,7 @@ use cranelift_entity::{EntityRef, PrimaryMap};
 use meshwright_plan::Element;
 use meshwright_plan::kernel::level::Level;
 use meshwright_plan::kernel::{Effect, Gather, KernelData, Map, Move, Node, NodeData, Reduce, Role, Rows, Slot};
+use meshwright_plan::mesh::Coordinate;
 
 /// One element of any type.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,6 +47,13 @@ pub(super) struct Given {
     pub(super) step: u64,
     pub(super) iteration: u64,
     pub(super) micro: u64,
+    pub(super) coordinates: Vec<(Coordinate, u64)>,
+}
+
+impl Given {
+    fn coordinate(&self, wanted: &Coordinate) -> u64 {
+        self.coordinates.iter().find(|(known, _)| known == wanted).expect("a known coordinate").1
+    }
 }
 
 struct Plain<'a> {
@@ -163,14 +171,16 @@ impl Plain<'_> {
                 let args: Vec<Scalar> = args.iter().map(|arg| at(&values[*arg], lane)).collect();
                 map(*op, &args)
             }
-            NodeData::Random { site, strides, micro, .. } => {
+            NodeData::Coordinate(coordinate) => I(self.given.coordinate(coordinate) as i32),
+            NodeData::Random { site, strides, micro, origin } => {
                 let element: u64 = strides.iter().zip(&index).map(|(stride, index)| stride * *index as u64).sum();
-                let element = element + micro * self.given.micro;
+                let origin: u64 = origin.iter().map(|coordinate| self.given.coordinate(coordinate)).sum();
+                let element = element + origin + micro * self.given.micro;
                 let key = mix(mix(self.given.seed) ^ site);
                 let counter = [element as u32, (element >> 32) as u32, self.given.step as u32, self.given.iteration as u32];
                 F(uniform(philox(counter, [key as u32, (key >> 32) as u32])[0]))
             }
-            NodeData::Coordinate(_) | NodeData::Reduce { .. } | NodeData::Scan { .. } => unreachable!("not elementwise"),
+            NodeData::Reduce { .. } | NodeData::Scan { .. } => unreachable!("not elementwise"),
         }
     }
 

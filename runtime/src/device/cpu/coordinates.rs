@@ -1,0 +1,35 @@
+//! The coordinates that a plan's kernels use: numbers of a rank that machine code reads from an array, because all ranks share one code.
+//!
+//! Requires: nothing. Ensures: each coordinate once, in the order of its first use.
+
+use meshwright_plan::Plan;
+use meshwright_plan::kernel::{KernelData, NodeData, Skeleton};
+use meshwright_plan::mesh::Coordinate;
+
+/// All coordinates of a plan.
+pub(super) fn of_plan(plan: &Plan) -> Vec<Coordinate> {
+    let mut all = Vec::new();
+    for coordinate in plan.kernels.values().flat_map(of_kernel) {
+        if !all.contains(coordinate) {
+            all.push(coordinate.clone());
+        }
+    }
+    all
+}
+
+fn of_kernel(kernel: &KernelData) -> Vec<&Coordinate> {
+    match &kernel.skeleton {
+        Skeleton::Rows(rows) => rows.nodes.values().flat_map(of_node).collect(),
+        Skeleton::Attention(attention) | Skeleton::AttentionGrad(attention) => attention.query.iter().chain(&attention.key).collect(),
+        Skeleton::Contract { .. } | Skeleton::Segmented | Skeleton::Collective(_) => Vec::new(),
+    }
+}
+
+fn of_node(node: &NodeData) -> &[Coordinate] {
+    match node {
+        NodeData::Coordinate(coordinate) => std::slice::from_ref(coordinate),
+        NodeData::Random { origin, .. } => origin,
+        NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Load { .. } | NodeData::Position { .. } => &[],
+        NodeData::Map { .. } | NodeData::Reduce { .. } | NodeData::Scan { .. } => &[],
+    }
+}

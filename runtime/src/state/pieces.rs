@@ -1,0 +1,125 @@
+//! Which elements of a whole tensor a rank has, and where: dims cut by mesh axes, and pieces of flat blocks (ZeRO, FSDP).
+//!
+//! Requires: a plan's dims and mesh. Ensures: elements in ascending order, as runs that stand one behind the other both on the rank and in the
+//! whole tensor.
+
+use meshwright_plan::{DimSize, Mesh, Rest};
+use std::ops::Range;
+
+/// Elements that stand one behind the other, on a rank and in the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The first one's number on the rank, before its flat block is cut.
+    pub here: u64,
+    /// Its number in the whole tensor.
+    pub there: u64,
+    /// How many.
+    pub count: u64,
+}
+
+/// The whole sizes of dims.
+pub fn whole(mesh: &Mesh, dims: &[DimSize]) -> Vec<u64> {
+    dims.iter().map(|dim| dim.size * mesh.size(&dim.axes)).collect()
+}
+
+/// Calls with the runs of a rank's elements `part`, counted as the rank has them.
+pub fn each_run(mesh: &Mesh, rank: u64, dims: &[DimSize], part: Range<u64>, run: &mut dyn FnMut(Run)) {
+    // Within the last dim that is cut, and the dims behind it, a rank's elements are one run of the whole.
+    let cut = dims.iter().rposition(|dim| mesh.size(&dim.axes) > 1).unwrap_or(0);
+    let length = dims[cut.min(dims.len())..].iter().map(|dim| dim.size).product::<u64>();
+    if length == 0 {
+        return;
+    }
+    let mut at = part.start;
+    while at < part.end {
+        let count = (length - at % length).min(part.end - at);
+        run(Run { here: at, there: element(mesh, rank, dims, at), count });
+        at += count;
+    }
+}
+
+/// The number in the whole tensor of a rank's element.
+fn element(mesh: &Mesh, rank: u64, dims: &[DimSize], here: u64) -> u64 {
+    let (mut rest, mut stride, mut there) = (here, 1, 0);
+    for dim in dims.iter().rev() {
+        let index = mesh.number(rank, &dim.axes) * dim.size + rest % dim.size;
+        rest /= dim.size;
+        there += index * stride;
+        stride *= dim.size * mesh.size(&dim.axes);
+    }
+    there
+}
+
+/// What a rank has of a tensor of `elements` f32 in its own dims: which of them, and the byte in the region where number 0 stands or would stand.
+pub fn held(mesh: &Mesh, rank: u64, rest: &Rest, elements: u64) -> (Range<u64>, i64) {
+    let Some(flat) = &rest.flat else { return (0..elements, rest.offset as i64) };
+    let start = mesh.number(rank, &flat.axes) * flat.bytes;
+    let inside = |byte: u64| byte.saturating_sub(flat.start).div_ceil(4).min(elements);
+    (inside(start)..inside(start + flat.bytes), rest.offset as i64 + flat.start as i64 - start as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meshwright_plan::mesh::Axis;
+    use meshwright_plan::{Flat, Region};
+
+    fn mesh() -> Mesh {
+        let axis = |name: &str, size| Axis { name: name.into(), size };
+        Mesh { axes: vec![axis("data", 2), axis("tensor", 3)] }
+    }
+
+    fn dim(size: u64, axes: &[&str]) -> DimSize {
+        DimSize { name: "D".into(), size, axes: axes.iter().map(|axis| axis.to_string()).collect() }
+    }
+
+    #[test]
+    fn ranks_together_have_every_element_once() {
+        let cases: [&[DimSize]; 5] = [
+            &[dim(4, &["tensor", "data"]), dim(5, &[])],
+            &[dim(2, &["data"]), dim(3, &["tensor"]), dim(2, &[])],
+            &[dim(3, &[]), dim(2, &["tensor"]), dim(2, &["data"])],
+            &[dim(2, &[]), dim(7, &["data", "tensor"])],
+            &[dim(2, &["data", "tensor"])],
+        ];
+        for dims in cases {
+            let sizes = whole(&mesh(), dims);
+            let mut owner = vec![None; sizes.iter().product::<u64>() as usize];
+            let own: u64 = dims.iter().map(|dim| dim.size).product();
+            for rank in 0..6 {
+                let mut next = 0;
+                each_run(&mesh(), rank, dims, 0..own, &mut |run| {
+                    assert_eq!(run.here, next);
+                    next += run.count;
+                    for at in run.there..run.there + run.count {
+                        assert_eq!(owner[at as usize].replace(rank), None, "{dims:?}");
+                    }
+                });
+                assert_eq!(next, own);
+            }
+            assert!(owner.iter().all(Option::is_some), "{dims:?}");
+        }
+    }
+
+    #[test]
+    fn a_dim_of_a_tensor_without_cuts_is_itself() {
+        let dims = [dim(3, &[]), dim(4, &[])];
+        let mut runs = Vec::new();
+        each_run(&mesh(), 4, &dims, 2..11, &mut |run| runs.push(run));
+        assert_eq!(runs, [Run { here: 2, there: 2, count: 9 }]);
+        runs.clear();
+        each_run(&mesh(), 4, &[], 0..1, &mut |run| runs.push(run));
+        assert_eq!(runs, [Run { here: 0, there: 0, count: 1 }]);
+    }
+
+    #[test]
+    fn pieces_of_a_block_meet_its_tensors_where_they_overlap() {
+        let flat = |start| Flat { axes: vec!["tensor".into()], bytes: 40, start };
+        let rest = |start| Rest { region: Region::from_u32(0), offset: 100, stride: 0, flat: Some(flat(start)) };
+        // A block of three pieces of 10 elements; the tensor takes elements 6 to 25 of it.
+        let held = |rank| held(&mesh(), rank, &rest(24), 19);
+        assert_eq!(held(0), (0..4, 124));
+        assert_eq!(held(1), (4..14, 84));
+        assert_eq!(held(5), (14..19, 44));
+    }
+}
