@@ -10,6 +10,7 @@ mod errors;
 mod examples;
 mod fixture;
 mod folder;
+mod meshes;
 mod numbers;
 mod plans;
 mod readme;

@@ -124,7 +124,7 @@ impl Exchanger<'_> {
     fn pieces(&self, data: &BlockData, exchange: Exchange, [from, to]: [Role; 2]) -> Fused {
         let (piece, members) = (data.piece / 4, self.mesh.size(&data.rest.axes));
         let names = self.mesh.names(&data.rest.axes);
-        let dim = |name: String, size, role| KernelDim { name, size, role };
+        let dim = |name: String, size, role| KernelDim { name, size, role, axes: Vec::new() };
         let dims = [dim(names.join("*"), members, DimRole::Member), dim("Flat".into(), piece, DimRole::Row)];
         let strides = |role: Role| if role == Role::Whole { vec![piece as i64, 1] } else { vec![0, 1] };
         let access = if matches!(exchange, Exchange::ReduceScatter(_)) { Access::Accumulate } else { Access::Write };
@@ -151,7 +151,7 @@ impl Exchanger<'_> {
     fn summing(&mut self, name: &str, bytes: u64, axes: &[Axis]) -> Made {
         let count = bytes / 4;
         let operand = |name: &str, access| Operand { name: name.into(), element: Element::F32, access, strides: vec![1], extent: count };
-        let dims = [KernelDim { name: "Flat".into(), size: count, role: DimRole::Row }];
+        let dims = [KernelDim { name: "Flat".into(), size: count, role: DimRole::Row, axes: Vec::new() }];
         let skeleton = Skeleton::Collective(Collective { exchange: Exchange::AllReduce(Reduce::Sum), axes: self.mesh.names(axes) });
         let operands = [operand("in", Access::Read), operand("out", Access::Write)];
         let kernel =

@@ -33,8 +33,9 @@ impl Rows {
     /// Rows for so many elements. `first`: the axes along which the block's pieces lie, if this is a piece.
     pub fn new(dims: &Dims, elements: u64, first: Option<Vec<String>>) -> Rows {
         let mut dims = dims.clone();
-        let row = dims.push(DimData { name: "Row".into(), size: elements / ROW, span: None });
-        let lane = dims.push(DimData { name: "Flat".into(), size: ROW, span: None });
+        let axes = first.clone().unwrap_or_default();
+        let row = dims.push(DimData { name: "Row".into(), size: elements / ROW, span: None, axes });
+        let lane = dims.push(DimData { name: "Flat".into(), size: ROW, span: None, axes: Vec::new() });
         let first = first.map(|axes| Coordinate { axes, times: elements / ROW, back: 0 });
         Rows { dims, row, lane, first }
     }

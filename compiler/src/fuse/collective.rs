@@ -30,11 +30,12 @@ pub fn lower(facts: &Facts<'_>, index: usize, collective: &Collective, storage: 
     let to = |walk: &Walk| walk.to.map_or(0, |(dim, times)| (out.stride(dim) * times) as i64);
     let mut dims: PrimaryMap<_, KernelDim> = PrimaryMap::new();
     if let Some(member) = &member {
-        dims.push(KernelDim { name: collective.axes.join("*"), size: collective.members, role: Role::Member });
+        dims.push(KernelDim { name: collective.axes.join("*"), size: collective.members, role: Role::Member, axes: Vec::new() });
         debug_assert!(member.from.is_some() || member.to.is_some());
     }
     for walk in &walks {
-        dims.push(KernelDim { name: facts.dims[walk.dim].name.clone(), size: facts.dims[walk.dim].size, role: Role::Row });
+        let data = &facts.dims[walk.dim];
+        dims.push(KernelDim { name: data.name.clone(), size: data.size, role: Role::Row, axes: Vec::new() });
     }
     let all = || member.iter().chain(&walks);
     let access = if out.adds { Access::Accumulate } else { Access::Write };

@@ -105,7 +105,7 @@ fn separable(program: &Program, flat: Dim) -> bool {
 fn piece(program: &Program, dims: &Dims, flat: Dim, (start, rows, lanes): (u64, u64, u64)) -> Piece {
     let (mut program, mut dims) = (program.clone(), dims.clone());
     let name = dims[flat].name.clone();
-    let parts = [(format!("{name}.rows"), rows), (name, lanes)].map(|(name, size)| dims.push(DimData { name, size, span: None }));
+    let parts = [(format!("{name}.rows"), rows), (name, lanes)].map(|(name, size)| dims.push(DimData { name, size, span: None, axes: Vec::new() }));
     for data in program.body.values.values_mut() {
         data.ty.dims = data.ty.dims.iter().flat_map(|_| parts).collect();
     }

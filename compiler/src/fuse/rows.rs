@@ -88,7 +88,7 @@ impl<'a> Builder<'a> {
             name: facts.dims[*dim].name.clone(),
             size: facts.dims[*dim].size,
             role: *role,
-            axes: Vec::new(),
+            axes: facts.dims[*dim].axes.clone(),
         };
         let dims = order.iter().map(dim).collect();
         let skeleton = Skeleton::Contract { alpha: 1.0 };

@@ -129,8 +129,10 @@ fn list(which: &[Dim], dims: &Dims) -> String {
     which.iter().map(|dim| name(*dim, dims)).collect::<Vec<_>>().join(", ")
 }
 
+/// A dim's name; of a rank's part, with what cuts it: `Seq/tensor`.
 fn name(dim: Dim, dims: &Dims) -> String {
-    dims[dim].name.clone()
+    let data = &dims[dim];
+    if data.axes.is_empty() { data.name.clone() } else { format!("{}/{}", data.name, data.axes.join("*")) }
 }
 
 /// What follows the arguments.

@@ -80,7 +80,7 @@ impl<'a> Elaborator<'a> {
         }
         for name in &constants.dims {
             if let Some(Item::Number(size)) = globals.get(name) {
-                let dim = dims.push(DimData { name: name.clone(), size: *size as u64, span: constants.span(name) });
+                let dim = dims.push(DimData { name: name.clone(), size: *size as u64, span: constants.span(name), axes: Vec::new() });
                 globals.insert(name.clone(), Item::Dim(dim));
             }
         }

@@ -109,8 +109,8 @@ impl Tape {
         if let Some(primed) = self.primes.get(&dim) {
             return *primed;
         }
-        let DimData { name, size, span } = self.dims[dim].clone();
-        let primed = self.dims.push(DimData { name: format!("{name}'"), size, span });
+        let DimData { name, size, span, axes } = self.dims[dim].clone();
+        let primed = self.dims.push(DimData { name: format!("{name}'"), size, span, axes });
         self.primes.insert(dim, primed);
         primed
     }

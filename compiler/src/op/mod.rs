@@ -36,6 +36,8 @@ pub struct DimData {
     pub size: u64,
     /// Where it was declared.
     pub span: Option<Span>,
+    /// The mesh axes that cut it, major first: it is one rank's part of a whole dim. Only local programs have such dims.
+    pub axes: Vec<String>,
 }
 
 /// All dims of a compilation.

@@ -119,8 +119,7 @@ impl Cuts {
         if data.size % parts != 0 {
             self.uneven.push(key.clone());
         }
-        let name = std::iter::once(data.name).chain(mesh.names(axes)).collect::<Vec<_>>().join(".");
-        let local = dims.push(DimData { name, size: (data.size / parts).max(1), span: data.span });
+        let local = dims.push(DimData { size: (data.size / parts).max(1), axes: mesh.names(axes), ..data });
         self.whole[local] = Some(key.clone());
         self.local.insert(key, local);
         local
@@ -128,7 +127,7 @@ impl Cuts {
 
     /// The dim of all parts along some axes.
     pub fn parts(&mut self, dims: &mut Dims, mesh: &Mesh, axes: &[Axis]) -> Dim {
-        let new = || dims.push(DimData { name: mesh.names(axes).join("."), size: mesh.size(axes), span: None });
+        let new = || dims.push(DimData { name: mesh.names(axes).join("."), size: mesh.size(axes), span: None, axes: Vec::new() });
         *self.parts.entry(axes.to_vec()).or_insert_with(new)
     }
 

@@ -29,6 +29,8 @@ pub struct Fleet {
     waiting: Vec<usize>,
     /// Values of scalars in f64, for definitions that use earlier ones.
     exact: Vec<f64>,
+    /// Weights were written since an entry ran: those that rest in pieces and are used whole are yet to be gathered.
+    pub(super) written: bool,
     /// An input of the whole batch, before it is cut.
     pub(super) whole: (Vec<f32>, Vec<i32>),
 }
@@ -52,7 +54,7 @@ impl Fleet {
         };
         let ranks: Vec<Rank> = (0..ranks).map(|number| Rank::new(&shared, number)).collect::<Result<_, _>>()?;
         let waiting = Vec::with_capacity(ranks.len());
-        Ok(Fleet { shared, ranks, workers, threads, interleaving: None, waiting, exact, whole })
+        Ok(Fleet { shared, ranks, workers, threads, interleaving: None, waiting, exact, written: false, whole })
     }
 
     /// All threads.
@@ -103,6 +105,9 @@ impl Fleet {
     /// # Errors
     /// Ranks wait for each other in vain, or decide differently: the plan is wrong.
     pub fn run(&mut self, entry: &str, step: u64) -> Result<Outcome, Error> {
+        if std::mem::take(&mut self.written) {
+            self.walk("start", step, None)?;
+        }
         self.walk(entry, step, None)
     }
 

@@ -49,6 +49,7 @@ impl Fleet {
 
     /// Gives every weight its initial value.
     pub fn initialise(&mut self) {
+        self.written = true;
         for at in 0..self.plan().weights.len() {
             let weight = self.plan().weights[at].clone();
             (0..weight.count).for_each(|copy| self.initialise_copy(&weight, copy));
@@ -79,6 +80,7 @@ impl Fleet {
 
     /// Writes one copy of a weight: `write` fills the whole tensor, then every rank takes its part.
     pub fn set_weight<E>(&mut self, weight: &Weight, copy: u64, write: impl FnOnce(&mut [f32]) -> Result<(), E>) -> Result<(), E> {
+        self.written = true;
         let stretches = self.stretches(weight, &weight.rest, copy);
         let elements = self.dims(weight).iter().product::<usize>();
         if let ([one], 1) = (&stretches[..], self.ranks.len()) {

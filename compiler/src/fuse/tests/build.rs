@@ -16,7 +16,7 @@ impl Build {
     /// With these dims; the first is the batch dim.
     pub fn new<const N: usize>(sizes: [(&str, u64); N]) -> (Build, [Dim; N]) {
         let mut dims = Dims::new();
-        let all = sizes.map(|(name, size)| dims.push(DimData { name: name.to_string(), size, span: None }));
+        let all = sizes.map(|(name, size)| dims.push(DimData { name: name.to_string(), size, span: None, axes: Vec::new() }));
         (Build { program: Program::default(), dims, batch: all[0] }, all)
     }
 

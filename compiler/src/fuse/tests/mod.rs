@@ -12,6 +12,7 @@ mod specs;
 use super::evaluate::evaluate;
 use super::ir::{Buffer, Fused};
 use super::legalise::accumulates;
+use super::rows::Step;
 use super::{fuse, print, verify};
 use crate::graph::interpret::{Context, Tensor, run_program};
 use crate::graph::ir::{Program, Role};
@@ -26,7 +27,7 @@ use meshwright_plan::{Plan, ProgramData};
 fn check(build: &Build) -> Fused {
     let (program, dims) = (&build.program, &build.dims);
     let batch = build.batch;
-    let fused = fuse(program, dims, batch, 2);
+    let fused = fuse(program, dims, Step { batch, microbatches: 2, parts: 1 });
     assert_eq!(verify::verify(&fused, program, dims), Vec::<String>::new(), "{}", print::print(&fused));
     verify_plan(&fused, program);
     let scalars: Vec<(String, f64)> = scalars(program).into_iter().enumerate().map(|(at, name)| (name, 0.1 * (at + 1) as f64)).collect();
@@ -66,7 +67,7 @@ fn compare(expected: &[(Role, Tensor)], got: &[(Role, Vec<f64>)], before: f64, f
 
 /// The plan's verifier on a plan that has the fused program alone.
 fn verify_plan(fused: &Fused, program: &Program) {
-    let mut plan = Plan { name: "test".to_string(), ..Plan::default() };
+    let mut plan = Plan { name: "test".to_string(), microbatches: 1, ..Plan::default() };
     for name in scalars(program) {
         let value = meshwright_plan::scalar::Expr::Const(1.0);
         plan.scalars.push(meshwright_plan::scalar::Definition { name, value });

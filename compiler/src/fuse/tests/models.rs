@@ -254,7 +254,7 @@ fn dropout() {
     let (mut b, [batch, seq, embed]) = Build::new([("Batch", 2), ("Seq", 3), ("Embed", 4)]);
     let x = b.input(Role::Param(0), &[seq, batch, embed]);
     let site = "Gpt.Block.dropout0".to_string();
-    let random = b.op(Op::Random(Random::Uniform { site }), &[], Element::Real, &[seq, batch, embed]);
+    let random = b.op(Op::Random(Random::Uniform { site, cuts: Vec::new() }), &[], Element::Real, &[seq, batch, embed]);
     let rate = b.constant(0.25);
     let keep = b.map(Map::Le, &[rate, random]);
     let zero = b.constant(0.0);

@@ -4,6 +4,7 @@
 
 use super::build::Build;
 use super::{check, fuse, names, verify_plan};
+use crate::fuse::rows::Step;
 use crate::fuse::print::print;
 use crate::fuse::verify::verify;
 use crate::graph::ir::{Graph, Program};
@@ -141,7 +142,7 @@ fn grids(text: &str) -> String {
     for segment in graph.segments.values() {
         for (what, program) in [("forward", Some(&segment.forward)), ("backward", segment.backward.as_ref())] {
             let Some(program) = program else { continue };
-            let fused = fuse(program, &graph.dims, graph.batch, graph.microbatches);
+            let fused = fuse(program, &graph.dims, Step { batch: graph.batch, microbatches: graph.microbatches, parts: 1 });
             assert_eq!(verify(&fused, program, &graph.dims), Vec::<String>::new());
             verify_plan(&fused, program);
             lines.push(format!("{}.{what}", segment.name));

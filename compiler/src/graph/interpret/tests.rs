@@ -6,7 +6,7 @@ use crate::op::{Attention, Body, Dim, DimData, Dims, Element, Index, Map, Op, Or
 
 fn dims(sizes: &[u64]) -> (Dims, Vec<Dim>) {
     let mut dims = Dims::new();
-    let all = sizes.iter().enumerate().map(|(i, size)| dims.push(DimData { name: format!("D{i}"), size: *size, span: None })).collect();
+    let all = sizes.iter().enumerate().map(|(i, size)| dims.push(DimData { name: format!("D{i}"), size: *size, span: None, axes: Vec::new() })).collect();
     (dims, all)
 }
 
@@ -204,7 +204,7 @@ fn random_numbers_are_global() {
     let (whole, d) = dims(&[4, 3]);
     let (half, h) = dims(&[2, 3]);
     for order in [[0, 1], [1, 0]] {
-        let op = || Op::Random(Random::Uniform { site: "Gpt.dropout0".to_string() });
+        let op = || Op::Random(Random::Uniform { site: "Gpt.dropout0".to_string(), cuts: Vec::new() });
         let (ty, half_ty) = (Type::real(order.map(|i| d[i]).to_vec()), Type::real(order.map(|i| h[i]).to_vec()));
         let all = many(op(), &[], vec![ty], &whole, &Context { batch: Some(d[0]), ..Context::default() });
         let all = all[0].arranged(&[d[0], d[1]], &whole);
@@ -230,7 +230,7 @@ fn attention() -> (Dims, Vec<Type>, Attention, Vec<Vec<f64>>) {
     ];
     let wave = |len: usize, by: f64| (0..len).map(|i| (by * (i + 1) as f64).sin()).collect::<Vec<f64>>();
     let data = vec![wave(12, 1.3), wave(6, 0.7), wave(6, 2.1)];
-    (dims, types, Attention { query, key, feature, scale: 0.8, causal: true, window: Some(2) }, data)
+    (dims, types, Attention { query, key, feature, scale: 0.8, causal: true, window: Some(2), first_query: None, first_key: None }, data)
 }
 
 #[test]

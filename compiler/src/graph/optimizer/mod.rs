@@ -76,7 +76,7 @@ fn flat_dim(dims: &mut Dims) -> Dim {
     while dims.values().any(|dim| dim.name == name) {
         name.push('\'');
     }
-    dims.push(DimData { name, size: PLACEHOLDER, span: None })
+    dims.push(DimData { name, size: PLACEHOLDER, span: None, axes: Vec::new() })
 }
 
 /// Names of a group's scalars.

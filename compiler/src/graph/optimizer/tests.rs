@@ -34,7 +34,7 @@ fn weight(name: &str, dim: Dim, arrow: bool) -> WeightData {
 /// A graph of weights only: `matrix` (decays), `gain`, `slow` (own rate and decay), `still` (frozen), of four numbers each.
 fn graph(train: &Train, divide_by: Option<usize>) -> Graph {
     let mut dims = Dims::new();
-    let dim = dims.push(DimData { name: "D".to_string(), size: 4, span: None });
+    let dim = dims.push(DimData { name: "D".to_string(), size: 4, span: None, axes: Vec::new() });
     let mut weights = PrimaryMap::new();
     weights.push(weight("matrix", dim, true));
     weights.push(weight("gain", dim, false));

@@ -22,7 +22,7 @@ pub struct Piece {
 impl Builder {
     pub fn new(batch: u64) -> Builder {
         let mut dims = Dims::new();
-        let batch = dims.push(DimData { name: "Batch".to_string(), size: batch, span: None });
+        let batch = dims.push(DimData { name: "Batch".to_string(), size: batch, span: None, axes: Vec::new() });
         let model = Model {
             name: "Test".to_string(),
             dims,
@@ -40,7 +40,7 @@ impl Builder {
     }
 
     pub fn dim(&mut self, name: &str, size: u64) -> Dim {
-        self.model.dims.push(DimData { name: name.to_string(), size, span: None })
+        self.model.dims.push(DimData { name: name.to_string(), size, span: None, axes: Vec::new() })
     }
 
     pub fn weight(&mut self, path: &str, count: u64, dims: &[Dim]) -> Weight {
@@ -154,7 +154,7 @@ impl Piece {
     /// Zeroes elements with probability `rate`, and scales the others.
     pub fn dropout(&mut self, x: Value, rate: f64, site: &str) -> Value {
         let dims = self.data.body.ty(x).dims.clone();
-        let uniform = self.push(Op::Random(Random::Uniform { site: site.to_string() }), &[], &dims);
+        let uniform = self.push(Op::Random(Random::Uniform { site: site.to_string(), cuts: Vec::new() }), &[], &dims);
         let (rate, scale, zero) = (self.number(rate), self.number(1.0 / (1.0 - rate)), self.number(0.0));
         let dropped = self.typed(Op::Map(Map::Lt), &[uniform, rate], Type { element: Element::Bool, dims: dims.clone() });
         let scaled = self.map(Map::Mul, &[x, scale]);
@@ -207,7 +207,7 @@ pub fn gpt(batch: u64) -> Gpt {
     let (wide, keys) = ([batch, seq, heads, head], [batch, key, heads, head]);
     let [q, k, v] = [wq, wk, wv].map(|w| p.contract(n, w, &[embed], &wide));
     let [k, v] = [k, v].map(|value| p.push(Op::Shape(Shape::Rename { from: seq, to: key }), &[value], &keys));
-    let attention = Attention { query: seq, key, feature: head, scale: 0.6, causal: true, window: None };
+    let attention = Attention { query: seq, key, feature: head, scale: 0.6, causal: true, window: None, first_query: None, first_key: None };
     let types = vec![Type::real(wide.to_vec()), Type::real(vec![batch, seq, heads])];
     let out = p.data.body.push_many(Op::Attention(attention), vec![q, k, v], types, p.origin)[0];
     let mixed = p.contract(out, wo, &[heads, head], &x);

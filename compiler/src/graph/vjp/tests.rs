@@ -59,6 +59,7 @@ const POSITIVE: (f64, f64) = (0.4, 2.0);
 /// A number for every primitive: a new one must be given the next number here, and then a case below.
 fn slot(op: &Op) -> usize {
     match op {
+        Op::Collective(_) | Op::Index(Index::Coordinate(_)) => unreachable!("only local programs, made after differentiation, have it"),
         Op::Map(map) => *map as usize,
         Op::Reduce(reduce, _) => MAPS + *reduce as usize,
         Op::Const(_) => MAPS + 4,
@@ -125,7 +126,7 @@ fn signature(map: Map) -> (&'static str, Element) {
 impl Maker {
     fn dim(&mut self, size: u64) -> Dim {
         let name = format!("D{}", self.dims.len());
-        self.dims.push(DimData { name, size, span: None })
+        self.dims.push(DimData { name, size, span: None, axes: Vec::new() })
     }
 
     fn some(&mut self, count: u64) -> Vec<Dim> {
@@ -176,7 +177,7 @@ impl Maker {
         self.add(Op::Integer(3), vec![], Type { element: Element::Integer, dims: vec![] });
         self.add(Op::Scalar("rate".to_string()), vec![], Type::real(vec![]));
         let dims = self.some(2);
-        self.add(Op::Random(Random::Uniform { site: "A.b".to_string() }), vec![], Type::real(dims.clone()));
+        self.add(Op::Random(Random::Uniform { site: "A.b".to_string(), cuts: Vec::new() }), vec![], Type::real(dims.clone()));
         self.add(Op::Index(Index::Position(dims[0])), vec![], Type { element: Element::Integer, dims: vec![dims[0]] });
         let (from, to) = (self.real(&[&dims]), self.real(&[&dims]));
         self.add(Op::Anchor, vec![from.clone()], to.clone());
@@ -259,7 +260,7 @@ impl Maker {
         let q = self.real(&[&batch, &group, &[query, feature]]);
         let (k, v) = (self.real(&[&batch, &[key, feature]]), self.real(&[&batch, &own, &[key]]));
         let (out, lse) = (self.real(&[&batch, &group, &own, &[query]]), self.real(&[&batch, &group, &[query]]));
-        let op = Op::Attention(Attention { query, key, feature, scale: 0.7, causal, window });
+        let op = Op::Attention(Attention { query, key, feature, scale: 0.7, causal, window, first_query: None, first_key: None });
         self.cases.push(Case { op, args: [q, k, v].map(|ty| (ty, WIDE)).to_vec(), results: vec![out, lse] });
     }
 }
@@ -384,15 +385,15 @@ fn every_primitive_has_a_case() {
     slots.sort_unstable();
     slots.dedup();
     assert_eq!(slots, (0..SLOTS).collect::<Vec<_>>());
-    let last =
-        Attention { query: Dim::from_u32(0), key: Dim::from_u32(1), feature: Dim::from_u32(2), scale: 1.0, causal: false, window: None };
+    let [query, key, feature] = [0, 1, 2].map(Dim::from_u32);
+    let last = Attention { query, key, feature, scale: 1.0, causal: false, window: None, first_query: None, first_key: None };
     assert_eq!(slot(&Op::AttentionGrad(last)), SLOTS, "only this one has no case");
 }
 
 /// The gradient of one instruction over a vector at given points, with a cotangent of ones.
 fn at_points(op: impl Fn(Dim) -> Op, args: &[&[f64]], scalar: bool) -> Vec<Vec<f64>> {
     let mut dims = Dims::new();
-    let dim = dims.push(DimData { name: "D".to_string(), size: args[0].len() as u64, span: None });
+    let dim = dims.push(DimData { name: "D".to_string(), size: args[0].len() as u64, span: None, axes: Vec::new() });
     let vector = Type::real(vec![dim]);
     let result = if scalar { Type::real(vec![]) } else { vector.clone() };
     let case = Case { op: op(dim), args: args.iter().map(|_| (vector.clone(), WIDE)).collect(), results: vec![result.clone()] };
@@ -415,7 +416,7 @@ fn ties_are_shared() {
 fn constant_powers_are_exact_at_zero_and_below() {
     for (exponent, expected) in [(2.0, [0.0, -2.0]), (3.0, [0.0, 3.0]), (1.0, [1.0, 1.0])] {
         let mut dims = Dims::new();
-        let dim = dims.push(DimData { name: "D".to_string(), size: 2, span: None });
+        let dim = dims.push(DimData { name: "D".to_string(), size: 2, span: None, axes: Vec::new() });
         let (origin, mut body) = (Origin::from_u32(0), Body::default());
         let (x, dy) = (body.input(Type::real(vec![dim]), ""), body.input(Type::real(vec![dim]), ""));
         let power = body.push(Op::Const(exponent), vec![], Type::real(vec![]), origin);

@@ -82,7 +82,7 @@ fn random_sites_are_one_per_call_and_shared_by_iterations() {
     let statements = "weight one: Drop()\nlet h = one(x)\nrepeat L { carry h = one(h) }\nloss sum(h, A)\nreturn h";
     let model = with(layers, statements);
     let site = |op: &Op| match op {
-        Op::Random(Random::Uniform { site }) => Some(site.clone()),
+        Op::Random(Random::Uniform { site, .. }) => Some(site.clone()),
         _ => None,
     };
     let sites: Vec<String> =
