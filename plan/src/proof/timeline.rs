@@ -143,6 +143,7 @@ impl<'p> Walk<'p> {
                 Index::Micro => self.micro = value,
                 Index::Layer => self.layer = value,
             }
+            self.launches += 1;
             self.items(body);
             self.turned();
             let now = alike.then(|| self.memory.snapshot());
@@ -188,9 +189,6 @@ impl<'p> Walk<'p> {
         for (number, launch) in program.launches.iter().enumerate() {
             self.launches += 1;
             if self.launches > MOST_LAUNCHES {
-                if self.launches == MOST_LAUNCHES + 1 {
-                    self.report.add(Rule::Unproven, "too many launches to follow");
-                }
                 return;
             }
             self.report.at(&format!("entry {}, program {}, launch {}", self.entry, program.name, number + 1));
@@ -363,6 +361,7 @@ impl<'p> Walk<'p> {
 
     /// What outlives the entry is whole, and everything that was brought was read.
     fn finish(&mut self) {
+        self.report.check(self.launches <= MOST_LAUNCHES, Rule::Unproven, || "too many launches to follow".to_owned());
         self.readouts(&[]);
         for (region, data) in self.plan.arena.regions.iter() {
             let number = region.as_u32() as usize;
