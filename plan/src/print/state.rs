@@ -1,17 +1,21 @@
 //! The state of a plan as text: mesh, arena, inputs, weights and readouts, one line each.
 
 use super::{Text, name};
-use crate::{DimSize, Flat, Init, Plan, Region, RegionKind, Rest, Weight};
+use crate::{DimSize, Flat, Init, Mesh, Plan, Region, RegionKind, Rest, Weight};
 
 /// The devices, and the parts of a batch; one device and one part are not mentioned.
 pub(super) fn mesh(plan: &Plan, text: &mut Text) {
     if !plan.mesh.axes.is_empty() {
-        let axes: Vec<String> = plan.mesh.axes.iter().map(|axis| format!("{} {}", name::quoted(&axis.name), axis.size)).collect();
-        text.line(0, &[format!("mesh {}", axes.join(", "))]);
+        text.line(0, &[format!("mesh {}", mesh_text(&plan.mesh))]);
     }
     if plan.microbatches > 1 {
         text.line(0, &[format!("microbatches {}", plan.microbatches)]);
     }
+}
+
+/// `data 2, tensor 4`.
+pub(crate) fn mesh_text(mesh: &Mesh) -> String {
+    mesh.axes.iter().map(|axis| format!("{} {}", name::quoted(&axis.name), axis.size)).collect::<Vec<_>>().join(", ")
 }
 
 /// The arena and its regions, offsets and sizes in bytes.

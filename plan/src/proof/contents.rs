@@ -124,6 +124,8 @@ pub(super) struct Contents {
     pub(super) moved: Option<Moved>,
     /// A reduction has taken them: no other may.
     pub(super) spent: bool,
+    /// Nothing ever writes them: they are 0.
+    pub(super) zero: bool,
 }
 
 impl Contents {
@@ -135,6 +137,11 @@ impl Contents {
     /// State of which no more is known than that it is whole.
     pub(super) fn any() -> Contents {
         Contents { most: Set::ALL, ..Contents::default() }
+    }
+
+    /// Whether the entry has not written them.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.most == Set::ALL
     }
 
     /// Both at one place; all of it must be equally partial.
@@ -149,7 +156,7 @@ impl Contents {
         };
         let (least, most) = (self.least.both(other.least), self.most.with(other.most));
         let element = if self.element == other.element { self.element } else { None };
-        Ok(Contents { partial: self.partial, element, least, most, moved, spent: self.spent || other.spent })
+        Ok(Contents { partial: self.partial, element, least, most, moved, spent: self.spent || other.spent, zero: self.zero && other.zero })
     }
 
     /// How far they have moved along these axes.

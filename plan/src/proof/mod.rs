@@ -17,6 +17,7 @@
 
 mod contents;
 mod memory;
+mod outcome;
 mod progress;
 mod rows;
 mod timeline;

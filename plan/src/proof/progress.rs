@@ -10,6 +10,7 @@ use crate::kernel::{Collective, Skeleton};
 use crate::program::Item;
 use crate::verify::{Report, Rule};
 use crate::{Plan, print};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Ranks that run one text: all that agree along some axes.
@@ -122,8 +123,8 @@ fn shortest(start: usize, blockers: &dyn Fn(usize) -> Vec<usize>) -> Option<Vec<
                 path.reverse();
                 return Some(path);
             }
-            if !from.contains_key(&next) {
-                from.insert(next, class);
+            if let Entry::Vacant(unseen) = from.entry(next) {
+                unseen.insert(class);
                 queue.push_back(next);
             }
         }

@@ -97,14 +97,17 @@ impl<'a> Typing<'a> {
 
     fn load(&self, slot: Slot, gather: Option<Gather>, node: Node) -> Result<Value, Fault> {
         let (held, cut) = (&self.held[slot.as_u32() as usize], self.launch.cut(slot));
-        let Some(gather) = gather else { return Ok(Value { partial: held.partial, varies: cut, ..Value::default() }) };
+        // numbers that are no values (positions, choices) may be made from the rank's own
+        let number = self.launch.kernel.operands[slot].element != Element::F32 && held.most != Set::ALL;
+        let made = if number { held.most.without(cut) } else { Set::NONE };
+        let Some(gather) = gather else { return Ok(Value { partial: held.partial, varies: cut, own: made, zero: held.zero }) };
         let index = self.values[gather.index];
         if !index.partial.is_whole() {
             return Err(self.fault(node, "is looked up by a partial index"));
         }
         // a part of a table answers only for its own entries
-        let own = index.own.with(held.least.without(cut));
-        Ok(Value { partial: held.partial, varies: cut.with(index.varies), own, zero: false })
+        let own = index.own.with(held.least.without(cut)).with(made);
+        Ok(Value { partial: held.partial, varies: cut.with(index.varies), own, zero: held.zero })
     }
 
     fn map(&self, node: Node, op: Map, args: &[Value]) -> Result<Value, Fault> {

@@ -4,19 +4,17 @@
 
 use super::contents::{Contents, Moved, Pool, Set};
 use super::memory::{Brought, Memory};
+use super::outcome::copies;
 use super::transfer;
 use crate::kernel::{Access, Skeleton, Slot};
 use crate::program::{Accumulate, Address, Call, CallAccumulate, Entry, Index, Item, Launch};
 use crate::verify::{Report, Rule};
-use crate::{DimSize, Element, Kernel, KernelData, Plan, ProgramData, Region, RegionKind, Rest, Weight};
+use crate::{DimSize, Element, Kernel, KernelData, Plan, ProgramData, Region, RegionKind, Weight};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Entries that launch more often than this are not followed to their end.
-const MOST_LAUNCHES: u64 = 4_000_000;
-
-/// Copies of a weight that are told from each other.
-const MOST_COPIES: u64 = 1 << 16;
+pub(super) const MOST_LAUNCHES: u64 = 4_000_000;
 
 /// All entries.
 pub(super) fn entries(plan: &Plan, report: &mut Report) {
@@ -37,20 +35,21 @@ pub(super) fn entries(plan: &Plan, report: &mut Report) {
 /// A launch as far as its answer depends on it: the kernel, what its operands hold, and whether it adds.
 type Question = (Kernel, Vec<Option<u32>>, bool);
 
-struct Walk<'p> {
-    plan: &'p Plan,
-    report: &'p mut Report,
-    entry: String,
-    pool: Pool,
-    memory: Memory,
+/// An entry on its way.
+pub(super) struct Walk<'p> {
+    pub(super) plan: &'p Plan,
+    pub(super) report: &'p mut Report,
+    pub(super) entry: String,
+    pub(super) pool: Pool,
+    pub(super) memory: Memory,
     known: BTreeMap<Question, Option<Vec<(Slot, u32)>>>,
-    launches: u64,
+    pub(super) launches: u64,
     micro: u64,
     layer: u64,
     /// The loops around, and what was brought to places that their next turn reuses.
     loops: Vec<(Index, Vec<u32>)>,
     /// Readouts that something was written for.
-    filled: BTreeSet<usize>,
+    pub(super) filled: BTreeSet<usize>,
 }
 
 impl<'p> Walk<'p> {
@@ -74,7 +73,7 @@ impl<'p> Walk<'p> {
         walk
     }
 
-    fn axes(&self, dims: &[DimSize]) -> Set {
+    pub(super) fn axes(&self, dims: &[DimSize]) -> Set {
         dims.iter().fold(Set::NONE, |set, dim| set.with(Set::of(&self.plan.mesh, &dim.axes)))
     }
 
@@ -87,7 +86,11 @@ impl<'p> Walk<'p> {
     fn start(&mut self) {
         for (region, data) in self.plan.arena.regions.iter() {
             match data.kind {
-                RegionKind::Moments | RegionKind::Results => self.put(region, 0..data.bytes, &Contents::any()),
+                RegionKind::Moments | RegionKind::Results => {
+                    let zero =
+                        data.kind == RegionKind::Results && !self.plan.entries.iter().any(|entry| writes(self.plan, &entry.body, region));
+                    self.put(region, 0..data.bytes, &Contents { zero, ..Contents::any() });
+                }
                 RegionKind::Data | RegionKind::Weights | RegionKind::Gradients | RegionKind::Carries => {}
                 RegionKind::Stash | RegionKind::Gathered | RegionKind::Scratch => {}
             }
@@ -143,6 +146,7 @@ impl<'p> Walk<'p> {
                 Index::Micro => self.micro = value,
                 Index::Layer => self.layer = value,
             }
+            self.launches += 1;
             self.items(body);
             self.turned();
             let now = alike.then(|| self.memory.snapshot());
@@ -188,9 +192,6 @@ impl<'p> Walk<'p> {
         for (number, launch) in program.launches.iter().enumerate() {
             self.launches += 1;
             if self.launches > MOST_LAUNCHES {
-                if self.launches == MOST_LAUNCHES + 1 {
-                    self.report.add(Rule::Unproven, "too many launches to follow");
-                }
                 return;
             }
             self.report.at(&format!("entry {}, program {}, launch {}", self.entry, program.name, number + 1));
@@ -326,100 +327,16 @@ impl<'p> Walk<'p> {
         }
         number
     }
-
-    fn look(&mut self, region: Region, range: Range<u64>, what: &str) -> Option<Contents> {
-        match self.memory.look(region.as_u32() as usize, range, &mut self.pool, &self.plan.mesh) {
-            Ok(found) => found.map(|number| self.pool.get(number).clone()),
-            Err(fault) => {
-                self.report.add(fault.rule, format!("{what} is {}", fault.message));
-                None
-            }
-        }
-    }
-
-    fn whole(&mut self, contents: &Contents, what: &str) {
-        let over = contents.partial.all();
-        let message = || format!("{what} is partial over {} in the end", over.show(&self.plan.mesh));
-        self.report.check(over.is_empty(), Rule::Partial, message);
-    }
-
-    /// What the executor reads is whole.
-    fn readouts(&mut self, names: &[&str]) {
-        self.report.at(&format!("entry {}", self.entry));
-        let plan = self.plan;
-        for (number, readout) in
-            plan.readouts.iter().enumerate().filter(|(_, readout)| names.is_empty() || names.contains(&readout.name.as_str()))
-        {
-            for offset in [Some(readout.offset), readout.count].into_iter().flatten() {
-                if let Some(contents) = self.look(readout.region, offset..offset + 4, &readout.name) {
-                    self.whole(&contents, &readout.name);
-                    if contents != Contents::any() {
-                        self.filled.insert(number);
-                    }
-                }
-            }
-        }
-    }
-
-    /// What outlives the entry is whole, and everything that was brought was read.
-    fn finish(&mut self) {
-        self.readouts(&[]);
-        for (region, data) in self.plan.arena.regions.iter() {
-            let number = region.as_u32() as usize;
-            match data.kind {
-                RegionKind::Weights | RegionKind::Moments => {
-                    for contents in self.memory.all(number) {
-                        let contents = self.pool.get(contents).clone();
-                        self.whole(&contents, &data.name);
-                    }
-                }
-                RegionKind::Data | RegionKind::Gradients | RegionKind::Results => {}
-                RegionKind::Carries | RegionKind::Stash | RegionKind::Gathered | RegionKind::Scratch => {
-                    for by in self.memory.left(number) {
-                        self.report.add(Rule::Unread, format!("nothing reads what {by} brought to {}", data.name));
-                    }
-                }
-            }
-        }
-        for output in &self.plan.outputs {
-            if let Some(contents) = self.look(output.region, output.offset..output.offset + 1, &output.name) {
-                self.whole(&contents, &output.name);
-            }
-        }
-        for weight in &self.plan.weights {
-            self.gradient(weight);
-        }
-    }
-
-    /// A gradient of record is whole, and cut as its record says.
-    fn gradient(&mut self, weight: &Weight) {
-        let Some(rest) = &weight.gradient else { return };
-        let what = format!("the gradient of {}", weight.path);
-        let (dims, flat) = (self.axes(&weight.dims), rest.flat.as_ref().map(|flat| Set::of(&self.plan.mesh, &flat.axes)));
-        for range in copies(weight, rest) {
-            let Some(contents) = self.look(rest.region, range, &what) else {
-                let entry = self.entry.clone();
-                self.report.check(entry != "step", Rule::Undefined, || format!("{what} is not there in the end"));
-                continue;
-            };
-            self.whole(&contents, &what);
-            let cut = flat.unwrap_or(dims);
-            let right = contents.most.holds(cut) && (flat.is_some() || cut.holds(contents.least));
-            let message = || {
-                let [most, cut] = [contents.most, cut].map(|axes| axes.show(&self.plan.mesh));
-                format!("{what} is cut along {most}, not along {cut}")
-            };
-            self.report.check(right, Rule::Placement, message);
-        }
-    }
 }
 
-/// The bytes of each copy of a weight or its gradient; of too many, of all together.
-fn copies(weight: &Weight, rest: &Rest) -> Vec<Range<u64>> {
-    let bytes = rest.flat.as_ref().map_or(weight.elements().saturating_mul(4), |flat| flat.bytes);
-    if weight.count > MOST_COPIES {
-        let last = rest.stride.saturating_mul(weight.count - 1);
-        return vec![rest.offset..rest.offset.saturating_add(last).saturating_add(bytes)];
-    }
-    (0..weight.count).map(|copy| rest.offset + copy * rest.stride).map(|start| start..start + bytes).collect()
+/// Whether a call writes into this region.
+fn writes(plan: &Plan, body: &[Item], region: Region) -> bool {
+    body.iter().any(|item| match item {
+        Item::Loop { body, .. } => writes(plan, body, region),
+        Item::Control => false,
+        Item::Call(call) => {
+            let params = plan.programs[call.program].params.iter().zip(&call.bindings);
+            params.into_iter().any(|(param, address)| param.written && address.region == region)
+        }
+    })
 }

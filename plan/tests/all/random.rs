@@ -6,7 +6,7 @@ use meshwright_plan::kernel::{
     Access, Axis, Effect, Gather, KernelDim, Map, Move, Node, NodeData, Operand, Reduce, Role, Rows, Skeleton, Slot,
 };
 use meshwright_plan::mesh::Coordinate;
-use meshwright_plan::{Element, KernelData, parse, print, summary, verify};
+use meshwright_plan::{Element, KernelData, parse, print, proof, summary, verify};
 use proptest::prelude::*;
 
 const MAPS: [Map; 31] = [
@@ -183,7 +183,7 @@ proptest! {
         }
         let text: String = text.into_iter().collect();
         if let Ok(plan) = parse::parse(&text) {
-            let _ = verify::verify(&plan);
+            let _ = verify::verify(&plan).and_then(|()| proof::prove(&plan));
             let _ = summary::summary(&plan).to_string();
             let printed = print::print(&plan);
             let again = parse::parse(&printed).map_err(|error| TestCaseError::fail(format!("{error}\n{printed}")))?;
