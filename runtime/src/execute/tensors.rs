@@ -158,7 +158,7 @@ impl Fleet {
         }
     }
 
-    /// What the entry left under an output's name, over the whole mesh.
+    /// What the entry left under an output's name, over the whole mesh; where several ranks have an element, that of the first.
     pub fn output(&self, name: &str) -> Option<Cow<'_, [f32]>> {
         let output = self.plan().outputs.iter().find(|output| output.name == name)?;
         let offset = self.plan().arena.regions[output.region].offset + output.offset;
@@ -168,7 +168,7 @@ impl Fleet {
         }
         let mesh = &self.plan().mesh;
         let mut whole = vec![0.0; pieces::elements(mesh, &output.dims) as usize];
-        for rank in &self.ranks {
+        for rank in self.ranks.iter().rev() {
             let values = rank.arena.f32s(offset, own);
             pieces::each_run(mesh, rank.number as u64, &output.dims, 0..own, &mut |run| {
                 let (here, there, count) = (run.here as usize, run.there as usize, run.count as usize);
