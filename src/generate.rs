@@ -4,7 +4,7 @@
 //! what stands behind a position does not change it.
 
 use crate::outcome::{Failure, Outcome, print_json, print_text};
-use meshwright_plan::{Element, Plan};
+use meshwright_plan::{DimSize, Element, Plan};
 use meshwright_runtime::data::Slot;
 use meshwright_runtime::data::{Tokenizer, TokenizerChoice};
 use meshwright_runtime::execute::Fleet;
@@ -128,10 +128,11 @@ fn shape(plan: &Plan) -> Result<(usize, usize, usize), Failure> {
     let unfit = || Failure::Usage("generate needs a model from tokens [Batch, Seq] to logits [Batch, Seq, Vocab]".into());
     let takes_tokens = |input: &meshwright_plan::Input| input.name == "tokens" && input.element == Element::I32 && input.dims.len() == 2;
     let tokens = plan.inputs.iter().position(takes_tokens).ok_or_else(unfit)?;
-    let window = plan.inputs[tokens].dims[1].size;
+    let whole = |dim: &DimSize| dim.size * plan.mesh.size(&dim.axes);
+    let window = whole(&plan.inputs[tokens].dims[1]);
     let output = plan.outputs.first().ok_or_else(unfit)?;
     match output.dims.as_slice() {
-        [_, seq, vocabulary] if seq.size == window => Ok((tokens, window as usize, vocabulary.size as usize)),
+        [_, seq, vocabulary] if whole(seq) == window => Ok((tokens, window as usize, whole(vocabulary) as usize)),
         _ => Err(unfit()),
     }
 }

@@ -3,3 +3,4 @@
 //! Requires: kernels that the plan's verifier accepted. Ensures: the bits of a result depend on the plan and the inputs only.
 
 pub mod cpu;
+pub mod null;

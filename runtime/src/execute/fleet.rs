@@ -163,7 +163,7 @@ impl Fleet {
 fn whole_inputs(plan: &Plan) -> (Vec<f32>, Vec<i32>) {
     let most = |real: bool| {
         let inputs = plan.inputs.iter().filter(|input: &&Input| (input.element == meshwright_plan::Element::F32) == real);
-        inputs.map(|input| pieces::whole(&plan.mesh, &input.dims).iter().product::<u64>()).max().unwrap_or(0) as usize
+        inputs.map(|input| pieces::elements(&plan.mesh, &input.dims)).max().unwrap_or(0) as usize
     };
     (vec![0.0; most(true)], vec![0; most(false)])
 }

@@ -142,7 +142,7 @@ impl Fleet {
         let input = &shared.plan.inputs[input];
         let offset = shared.plan.arena.regions[input.region].offset;
         let own = input.dims.iter().map(|dim| dim.size).product::<u64>();
-        let all = pieces::whole(&shared.plan.mesh, &input.dims).iter().product::<u64>() as usize;
+        let all = pieces::elements(&shared.plan.mesh, &input.dims) as usize;
         let part = Part { mesh: &shared.plan.mesh, input, micros: shared.plan.microbatches.max(1) };
         match (input.element, &mut ranks[..]) {
             (Element::F32, [one]) => write(Slot::Real(one.arena.f32s_mut(offset, own))),
@@ -160,7 +160,7 @@ impl Fleet {
         }
     }
 
-    /// What the entry left under an output's name, over the whole mesh.
+    /// What the entry left under an output's name, over the whole mesh; where several ranks have an element, that of the first.
     pub fn output(&self, name: &str) -> Option<Cow<'_, [f32]>> {
         let output = self.plan().outputs.iter().find(|output| output.name == name)?;
         let offset = self.plan().arena.regions[output.region].offset + output.offset;
@@ -169,8 +169,8 @@ impl Fleet {
             return Some(one.arena.f32s(offset, own).into());
         }
         let mesh = &self.plan().mesh;
-        let mut whole = vec![0.0; pieces::whole(mesh, &output.dims).iter().product::<u64>() as usize];
-        for rank in &self.ranks {
+        let mut whole = vec![0.0; pieces::elements(mesh, &output.dims) as usize];
+        for rank in self.ranks.iter().rev() {
             let values = rank.arena.f32s(offset, own);
             pieces::each_run(mesh, rank.number as u64, &output.dims, 0..own, &mut |run| {
                 let (here, there, count) = (run.here as usize, run.there as usize, run.count as usize);
@@ -205,7 +205,7 @@ impl Part<'_> {
         let (parts, number) = (self.mesh.size(&batch.axes), self.mesh.number(rank as u64, &batch.axes));
         let rows = (batch.size / self.micros).max(1);
         let row = inner.iter().map(|dim| dim.size).product::<u64>();
-        let whole_row = pieces::whole(self.mesh, inner).iter().product::<u64>();
+        let whole_row = pieces::elements(self.mesh, inner);
         for index in 0..batch.size {
             let there = (index / rows * parts + number) * rows + index % rows;
             let whole = &whole[(there * whole_row) as usize..((there + 1) * whole_row) as usize];

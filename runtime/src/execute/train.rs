@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::report::{Metrics, MetricsFile, Progress, RunFolder, signal};
 use crate::state::pieces;
 use crate::state::weights::{self, Tensor};
-use meshwright_plan::{Element, Input};
+use meshwright_plan::Element;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
@@ -140,10 +140,9 @@ fn due(every: Option<u64>, step: u64, last: bool) -> bool {
 
 /// Tokens of a step over the whole mesh: entries of the largest index input, or rows where there is none.
 pub fn tokens_per_step(fleet: &Fleet) -> u64 {
-    let sizes = |input: &Input| pieces::whole(&fleet.plan().mesh, &input.dims);
-    let inputs = &fleet.plan().inputs;
-    let index = inputs.iter().filter(|input| input.element == Element::I32).map(|input| sizes(input).iter().product()).max();
-    let rows = inputs.first().and_then(|input| sizes(input).first().copied()).unwrap_or(1);
+    let (mesh, inputs) = (&fleet.plan().mesh, &fleet.plan().inputs);
+    let index = inputs.iter().filter(|input| input.element == Element::I32).map(|input| pieces::elements(mesh, &input.dims)).max();
+    let rows = inputs.first().map_or(1, |input| pieces::elements(mesh, &input.dims[..input.dims.len().min(1)]));
     index.unwrap_or(rows).max(rows)
 }
 

@@ -22,6 +22,11 @@ pub fn whole(mesh: &Mesh, dims: &[DimSize]) -> Vec<u64> {
     dims.iter().map(|dim| dim.size * mesh.size(&dim.axes)).collect()
 }
 
+/// How many elements dims have over the whole mesh.
+pub fn elements(mesh: &Mesh, dims: &[DimSize]) -> u64 {
+    dims.iter().map(|dim| dim.size * mesh.size(&dim.axes)).product()
+}
+
 /// Calls with the runs of a rank's elements `part`, counted as the rank has them.
 pub fn each_run(mesh: &Mesh, rank: u64, dims: &[DimSize], part: Range<u64>, run: &mut dyn FnMut(Run)) {
     // Within the last dim that is cut, and the dims behind it, a rank's elements are one run of the whole.

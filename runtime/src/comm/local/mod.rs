@@ -7,6 +7,8 @@
 mod exchange;
 mod meeting;
 mod sum;
+#[cfg(test)]
+mod tests;
 
 use crate::pool::bell::Bell;
 use exchange::Shape;
