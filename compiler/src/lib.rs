@@ -54,6 +54,8 @@ pub fn compile(spec: &Spec, overrides: &[(String, Expr)], begin: &mut dyn FnMut(
     let plan = emit::emit(emit::Graphs { train: &sharded, evaluate: Some(&evaluate), predict: predict.as_ref() });
     begin("verify");
     meshwright_plan::verify::verify(&plan).map_err(|wrong| wrong.iter().map(bug).collect::<Vec<_>>())?;
+    begin("prove");
+    meshwright_plan::proof::prove(&plan).map_err(|wrong| wrong.iter().map(bug).collect::<Vec<_>>())?;
     Ok(Compiled { model, graph, sharded, plan, warnings: [warnings, found].concat() })
 }
 
