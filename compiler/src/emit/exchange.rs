@@ -98,11 +98,20 @@ impl Exchanger<'_> {
     }
 
     /// A number is summed over the whole mesh.
-    pub fn reduce_number(&mut self, slot: Slot, regions: &mut Regions) -> Item {
+    fn reduce_number(&mut self, slot: Slot, regions: &mut Regions) -> Item {
         let all: Vec<Axis> = self.mesh.axes.keys().collect();
         let made = self.summing("reduce_number", 4, &all);
         let place = at(regions.results, regions.slot(slot));
         Item::Call(bound(&made, place, place, 0))
+    }
+
+    /// A number is summed over some axes, and the sum written or added to another number.
+    pub fn add_number(&mut self, from: Slot, to: Slot, axes: &[Axis], accumulate: CallAccumulate, regions: &mut Regions) -> Item {
+        let fused = self.sum(4, axes, [Role::Piece, Role::Whole]);
+        let made = self.programs.add("add_number".to_string(), fused, &alone);
+        let piece = at(regions.results, regions.slot(from));
+        let whole = Address { accumulate, ..at(regions.results, regions.slot(to)) };
+        Item::Call(bound(&made, piece, whole, 0))
     }
 
     fn copies(&self, wanted: impl Fn(&BlockData) -> bool) -> Vec<(Block, u64)> {
@@ -147,19 +156,28 @@ impl Exchanger<'_> {
         Fused { buffers, launches: vec![FusedLaunch { kernel, places, accumulate }] }
     }
 
-    /// So many bytes of numbers are summed in place.
+    /// The program that sums so many bytes of numbers in place.
     fn summing(&mut self, name: &str, bytes: u64, axes: &[Axis]) -> Made {
+        let fused = self.sum(bytes, axes, [Role::Piece, Role::Piece]);
+        self.programs.add(name.to_string(), fused, &alone)
+    }
+
+    /// A sum of so many bytes over some axes: in place, or into another buffer, where it may be added.
+    fn sum(&self, bytes: u64, axes: &[Axis], [from, to]: [Role; 2]) -> Fused {
         let count = bytes / 4;
+        let (access, accumulate) = if from == to { (Access::Write, Accumulate::Write) } else { (Access::Accumulate, Accumulate::ByCall) };
         let operand = |name: &str, access| Operand { name: name.into(), element: Element::F32, access, strides: vec![1], extent: count };
         let dims = [KernelDim { name: "Flat".into(), size: count, role: DimRole::Row, axes: Vec::new() }];
         let skeleton = Skeleton::Collective(Collective { exchange: Exchange::AllReduce(Reduce::Sum), axes: self.mesh.names(axes) });
-        let operands = [operand("in", Access::Read), operand("out", Access::Write)];
+        let operands = [operand("in", Access::Read), operand("out", access)];
         let kernel =
             KernelData { name: "all_reduce".into(), dims: dims.into_iter().collect(), operands: operands.into_iter().collect(), skeleton };
         let mut buffers = PrimaryMap::new();
-        let buffer = buffers.push(BufferData { name: String::new(), bytes, role: Some(Role::Piece) });
-        let launch = FusedLaunch { kernel, places: vec![(buffer, 0), (buffer, 0)], accumulate: Accumulate::Write };
-        self.programs.add(name.to_string(), Fused { buffers, launches: vec![launch] }, &alone)
+        let mut buffer = |role: Role| buffers.push(BufferData { name: String::new(), bytes, role: Some(role) });
+        let source = buffer(from);
+        let target = if from == to { source } else { buffer(to) };
+        let launch = FusedLaunch { kernel, places: vec![(source, 0), (target, 0)], accumulate };
+        Fused { buffers, launches: vec![launch] }
     }
 }
 

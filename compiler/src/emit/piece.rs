@@ -30,10 +30,10 @@ pub struct Part<T> {
 }
 
 impl Rows {
-    /// Rows for so many elements. `first`: the axes along which the block's pieces lie, if this is a piece.
-    pub fn new(dims: &Dims, elements: u64, first: Option<Vec<String>>) -> Rows {
+    /// Rows for so many elements, of which ranks along `axes` have different ones. `first`: the axes along which the block's pieces lie, if this is
+    /// a piece.
+    pub fn new(dims: &Dims, elements: u64, axes: Vec<String>, first: Option<Vec<String>>) -> Rows {
         let mut dims = dims.clone();
-        let axes = first.clone().unwrap_or_default();
         let row = dims.push(DimData { name: "Row".into(), size: elements / ROW, span: None, axes });
         let lane = dims.push(DimData { name: "Flat".into(), size: ROW, span: None, axes: Vec::new() });
         let first = first.map(|axes| Coordinate { axes, times: elements / ROW, back: 0 });
@@ -60,35 +60,28 @@ impl Rows {
         program
     }
 
-    /// The sum of squares of the gradient, each row's divided by the number of ranks that hold it.
-    pub fn square_sum(&self, square_sum: &Program, flat: Dim, parts: &[Part<u64>]) -> Program {
+    /// The sum of squares of the gradient in those parts that count.
+    pub fn square_sum(&self, square_sum: &Program, flat: Dim, parts: &[Part<bool>]) -> Program {
         let mut program = Program::default();
         program.outputs = self.append(&mut program, square_sum, flat);
-        if parts.iter().all(|part| part.what == 1) {
+        if parts.iter().all(|part| part.what) {
             return program;
         }
-        let body = &mut program.body;
-        let mut share = None;
-        for part in parts.iter().rev() {
-            let own = body.push(Op::Const(1.0 / part.what as f64), Vec::new(), Type::real(Vec::new()), Origin::new(0));
-            share = Some(match share {
-                None => own,
-                Some(later) => self.choose(body, part.end, own, later),
-            });
+        let Some(at) = program.body.insts.iter().position(|inst| matches!(inst.op, Op::Reduce(..))) else { return program };
+        let mut reduce = program.body.insts.remove(at);
+        let (squares, body) = (reduce.args[0], &mut program.body);
+        let zero = body.push(Op::Const(0.0), Vec::new(), Type::real(Vec::new()), Origin::new(0));
+        let counted = |part: &Part<bool>| if part.what { squares } else { zero };
+        let mut chosen = parts.last().map_or(zero, counted);
+        for pair in parts.windows(2).rev() {
+            let before = counted(&pair[0]);
+            if before != chosen {
+                chosen = self.choose(body, pair[0].end, before, chosen);
+            }
         }
-        let (Some(share), Some(sum)) = (share, body.insts.iter().position(|inst| matches!(inst.op, Op::Reduce(..)))) else { return program };
-        self.scale(body, sum, share);
-        program
-    }
-
-    /// Multiplies what instruction `sum` adds up by `share`.
-    fn scale(&self, body: &mut Body, sum: usize, share: Value) {
-        let squares = body.insts[sum].args[0];
-        let ty = body.ty(squares).clone();
-        let scaled = body.push(Op::Map(Map::Mul), vec![squares, share], ty, Origin::new(0));
-        let mut reduce = body.insts.remove(sum);
-        reduce.args[0] = scaled;
+        reduce.args[0] = chosen;
         body.insts.push(reduce);
+        program
     }
 
     /// One value in rows before `end`, another from there on.

@@ -50,6 +50,8 @@ pub struct Regions {
 pub enum Slot {
     /// Sum of the squares of all gradients.
     SquareSum,
+    /// The part of it that this rank has of gradients that the mesh cuts, by the number of the set of axes.
+    Squares(u32),
     /// Factor on gradients.
     Factor,
     /// The gradient's norm.

@@ -12,13 +12,14 @@ use crate::graph::ir::{Program, Role, Update};
 use crate::memory::state::{BlockData, Range, State};
 use crate::op::Dim;
 use crate::schedule::ir::{Event, Timeline};
+use crate::shard::ir::Axis;
 use meshwright_plan::program::{Address, Call, CallAccumulate, Item};
 use std::collections::BTreeMap;
 
 /// The items of a timeline's end.
 pub fn items(placed: &Placed, state: &State, timeline: &Timeline, programs: &mut Programs, regions: &mut Regions) -> Vec<Item> {
     let mut items = Vec::new();
-    let mut ending = Ending { placed, state, programs, regions, made: BTreeMap::new() };
+    let mut ending = Ending { placed, state, programs, regions, made: BTreeMap::new(), squares: Vec::new() };
     for event in &timeline.end {
         items.extend(ending.event(*event));
     }
@@ -31,12 +32,15 @@ struct Ending<'a> {
     programs: &'a mut Programs,
     regions: &'a mut Regions,
     made: BTreeMap<(Job, Stretch), Made>,
+    /// Sets of axes over which sums of squares are partial; the number is that of their slot.
+    squares: Vec<Vec<Axis>>,
 }
 
 /// What is done with a stretch of state.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Job {
-    SquareSum,
+    /// Squares are summed, of the parts of which ranks have different elements along just these axes.
+    SquareSum(Vec<Axis>),
     Update,
 }
 
@@ -44,10 +48,27 @@ enum Job {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Stretch {
     bytes: u64,
-    /// Where its parts end in the block, in bytes, with the update group and the number of ranks that hold each element.
-    parts: Vec<(u64, u32, u64)>,
+    /// Where its parts end in the block, in bytes, with the update group and the axes that cut its weights.
+    parts: Vec<(u64, u32, Vec<Axis>)>,
     /// The axes along which pieces of the block lie; none for a range.
-    axes: Vec<String>,
+    pieces: Vec<Axis>,
+}
+
+impl Stretch {
+    /// The axes along which ranks have different elements of a part, ascending.
+    fn axes(&self, own: &[Axis]) -> Vec<Axis> {
+        let mut all = [own, &self.pieces].concat();
+        all.sort_unstable();
+        all
+    }
+
+    /// What is to be done for a job of this kind: sums of squares once for each set of axes.
+    fn square_sums(&self) -> Vec<Job> {
+        let mut sets: Vec<Vec<Axis>> = self.parts.iter().map(|(_, _, own)| self.axes(own)).collect();
+        sets.sort_unstable();
+        sets.dedup();
+        sets.into_iter().map(Job::SquareSum).collect()
+    }
 }
 
 impl Ending<'_> {
@@ -62,20 +83,43 @@ impl Ending<'_> {
                 let (mut exchanger, regions) = self.exchanger();
                 exchanger.reduce_all(regions)
             }
-            Event::ReduceSquareSum => {
-                let (mut exchanger, regions) = self.exchanger();
-                vec![exchanger.reduce_number(Slot::SquareSum, regions)]
-            }
+            Event::ReduceSquareSum => self.reduce_squares(),
             Event::GatherWeights => {
                 let (mut exchanger, regions) = self.exchanger();
                 exchanger.gather_all(regions)
             }
-            Event::SquareSum => self.each(Job::SquareSum),
+            Event::SquareSum => self.each(Stretch::square_sums),
             Event::Factor => self.factor().into_iter().collect(),
             Event::Control => vec![Item::Control],
-            Event::Update => self.each(Job::Update),
+            Event::Update => self.each(|_| vec![Job::Update]),
             Event::Forward(_) | Event::ForwardOnly(_) | Event::Backward(_) => Vec::new(),
         }
+    }
+
+    /// Sums of squares over the axes that cut the gradients that they are of, added up.
+    fn reduce_squares(&mut self) -> Vec<Item> {
+        let sets = self.squares.clone();
+        let mut begun = sets.iter().any(Vec::is_empty);
+        let mut items = Vec::new();
+        for (number, axes) in sets.iter().enumerate().filter(|(_, axes)| !axes.is_empty()) {
+            let accumulate = if begun { CallAccumulate::Add } else { CallAccumulate::Write };
+            let (mut exchanger, regions) = self.exchanger();
+            items.push(exchanger.add_number(Slot::Squares(number as u32), Slot::SquareSum, axes, accumulate, regions));
+            begun = true;
+        }
+        items
+    }
+
+    /// Where sums of squares over some axes stand, and whether this is the first.
+    fn squares_over(&mut self, job: &Job) -> (Slot, bool) {
+        let Job::SquareSum(axes) = job else { return (Slot::SquareSum, false) };
+        let known = self.squares.iter().position(|own| own == axes);
+        let number = known.unwrap_or(self.squares.len());
+        let slot = if axes.is_empty() { Slot::SquareSum } else { Slot::Squares(number as u32) };
+        if known.is_none() {
+            self.squares.push(axes.clone());
+        }
+        (slot, known.is_none())
     }
 
     fn exchanger(&mut self) -> (Exchanger<'_>, &mut Regions) {
@@ -86,16 +130,16 @@ impl Ending<'_> {
         self.placed.graph.update.as_ref()
     }
 
-    /// A job on all trained state, stretches of one kind one after the other so that they roll into loops.
-    fn each(&mut self, job: Job) -> Vec<Item> {
+    /// Jobs on all trained state, those on stretches of one kind one after the other so that they roll into loops.
+    fn each(&mut self, jobs: impl Fn(&Stretch) -> Vec<Job>) -> Vec<Item> {
         let mut calls = Vec::new();
         let state = self.state;
         for block in state.blocks.values().filter(|block| block.trained) {
             for (offset, stretch) in self.stretches(block) {
-                let Some(made) = self.program(job, &stretch) else { continue };
-                for copy in 0..block.count {
-                    let first = calls.is_empty();
-                    calls.push(self.bind(&made, block, offset, copy, first));
+                for job in jobs(&stretch) {
+                    let Some(made) = self.program(&job, &stretch) else { continue };
+                    let (slot, first) = self.squares_over(&job);
+                    calls.extend((0..block.count).map(|copy| self.bind(&made, block, offset, copy, (slot, first && copy == 0))));
                 }
             }
         }
@@ -104,13 +148,16 @@ impl Ending<'_> {
 
     /// The stretches of a block with their byte offsets in a copy (of the block, or of the piece).
     fn stretches(&self, block: &BlockData) -> Vec<(u64, Stretch)> {
-        let part = |range: &Range| (range.offset + range.bytes, range.group, range.holders);
-        if !block.is_cut() {
-            let alone = |range: &Range| (range.offset, Stretch { bytes: range.bytes, parts: vec![(range.bytes, range.group, range.holders)], axes: Vec::new() });
-            return block.ranges.iter().map(alone).collect();
+        if block.is_cut() {
+            let part = |range: &Range| (range.offset + range.bytes, range.group, range.axes.clone());
+            let parts = block.ranges.iter().map(part).collect();
+            return vec![(0, Stretch { bytes: block.piece, parts, pieces: block.rest.axes.clone() })];
         }
-        let axes = self.placed.sharded.mesh.names(&block.rest.axes);
-        vec![(0, Stretch { bytes: block.piece, parts: block.ranges.iter().map(part).collect(), axes })]
+        let alone = |range: &Range| {
+            let parts = vec![(range.bytes, range.group, range.axes.clone())];
+            (range.offset, Stretch { bytes: range.bytes, parts, pieces: Vec::new() })
+        };
+        block.ranges.iter().map(alone).collect()
     }
 
     fn factor(&mut self) -> Option<Item> {
@@ -140,18 +187,24 @@ impl Ending<'_> {
     }
 
     /// The program of a job on a stretch.
-    fn program(&mut self, job: Job, stretch: &Stretch) -> Option<Made> {
-        let key = (job, stretch.clone());
+    fn program(&mut self, job: &Job, stretch: &Stretch) -> Option<Made> {
+        let key = (job.clone(), stretch.clone());
         if let Some(made) = self.made.get(&key) {
             return Some(made.clone());
         }
         let update = self.placed.graph.update.as_ref()?;
-        let first = (!stretch.axes.is_empty()).then(|| stretch.axes.clone());
-        let rows = Rows::new(&self.placed.graph.dims, stretch.bytes / 4, first);
+        let mesh = &self.placed.sharded.mesh;
+        let first = (!stretch.pieces.is_empty()).then(|| mesh.names(&stretch.pieces));
+        let axes = match job {
+            Job::SquareSum(axes) => axes.clone(),
+            Job::Update => stretch.axes(&stretch.parts.first()?.2),
+        };
+        let rows = Rows::new(&self.placed.graph.dims, stretch.bytes / 4, mesh.names(&axes), first);
         let end = |bytes: u64| bytes / 4 / ROW;
         let (program, name) = match job {
-            Job::SquareSum => {
-                let parts: Vec<Part<u64>> = stretch.parts.iter().map(|(bytes, _, holders)| Part { end: end(*bytes), what: *holders }).collect();
+            Job::SquareSum(axes) => {
+                let part = |(bytes, _, own): &(u64, u32, Vec<Axis>)| Part { end: end(*bytes), what: stretch.axes(own) == *axes };
+                let parts: Vec<Part<bool>> = stretch.parts.iter().map(part).collect();
                 (rows.square_sum(&update.square_sum, flat_dim(&update.square_sum), &parts), "square_sum".to_string())
             }
             Job::Update => {
@@ -167,7 +220,7 @@ impl Ending<'_> {
         Some(made)
     }
 
-    fn bind(&mut self, made: &Made, block: &BlockData, offset: u64, copy: u64, first: bool) -> Call {
+    fn bind(&mut self, made: &Made, block: &BlockData, offset: u64, copy: u64, (slot, first): (Slot, bool)) -> Call {
         let sum = if first { CallAccumulate::Write } else { CallAccumulate::Add };
         let inside = copy * block.piece + offset;
         let piece = |piece: Option<u64>, whole: Option<u64>, regions: [meshwright_plan::Region; 2]| match piece {
@@ -180,7 +233,7 @@ impl Ending<'_> {
             Key::Role(Role::Gradient) => piece(places.reduced, places.gradients, [regions.reduced, regions.gradients]),
             Key::Role(Role::Moment(number)) => at(regions.moments[*number as usize], places.moments.unwrap_or(0) + inside),
             Key::Role(Role::Factor) => at(regions.results, regions.slot(Slot::Factor)),
-            Key::Role(Role::SquareSum) => Address { accumulate: sum, ..at(regions.results, regions.slot(Slot::SquareSum)) },
+            Key::Role(Role::SquareSum) => Address { accumulate: sum, ..at(regions.results, regions.slot(slot)) },
             _ => at(regions.scratch, 0),
         };
         let bindings = made.keys.iter().map(|key| address(key, self.regions)).collect();

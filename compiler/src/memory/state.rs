@@ -71,7 +71,7 @@ impl BlockData {
 }
 
 /// A flat range of one copy of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
     /// Which update group.
     pub group: u32,
@@ -79,8 +79,8 @@ pub struct Range {
     pub offset: u64,
     /// Multiple of [`RANGE`].
     pub bytes: u64,
-    /// Ranks that hold an element of it, all pieces together.
-    pub holders: u64,
+    /// The axes that cut its weights, ascending: along them ranks hold different elements.
+    pub axes: Vec<Axis>,
 }
 
 /// All blocks.
@@ -170,19 +170,19 @@ fn uses(graph: &Graph) -> Vec<(Weight, Vec<(usize, u64, bool)>)> {
 
 fn add_block(sharded: &Sharded, state: &mut State, key: &Key, mut weights: Vec<Weight>) {
     let graph = &sharded.graph;
-    let holders = |weight: Weight| {
-        let own = sharded.weight_axes(weight);
-        let all = sharded.mesh.axes.keys().filter(|axis| !own.contains(axis) && !key.rest.axes.contains(axis));
-        all.map(|axis| sharded.mesh.axes[axis].size).product::<u64>()
+    let axes = |weight: Weight| {
+        let mut own = sharded.weight_axes(weight);
+        own.sort_unstable();
+        own
     };
-    weights.sort_by_key(|weight| (group_of(graph, *weight), holders(*weight), weight.index()));
+    weights.sort_by_key(|weight| (group_of(graph, *weight), axes(*weight), weight.index()));
     let block = state.blocks.next_key();
     let (mut stride, mut ranges): (u64, Vec<Range>) = (0, Vec::new());
     for weight in &weights {
-        let (group, holders) = (group_of(graph, *weight).unwrap_or(0), holders(*weight));
-        if ranges.last().is_none_or(|range| (range.group, range.holders) != (group, holders)) {
+        let (group, axes) = (group_of(graph, *weight).unwrap_or(0), axes(*weight));
+        if ranges.last().is_none_or(|range| range.group != group || range.axes != axes) {
             stride = stride.next_multiple_of(RANGE);
-            ranges.push(Range { group, offset: stride, bytes: 0, holders });
+            ranges.push(Range { group, offset: stride, bytes: 0, axes });
         }
         state.place_of[*weight] = Some((block, stride));
         stride += super::aligned(weight_bytes(graph, &graph.dims, *weight));
