@@ -96,10 +96,9 @@ impl<'p> Walk<'p> {
             }
         }
         for input in &self.plan.inputs {
-            let most = self.axes(&input.dims);
             // a prediction's batch of one is on every rank
-            let least = if self.entry == "predict" { Set::NONE } else { most };
-            let contents = Contents { least, ..Contents::cut(input.element, most, Some(Moved::new())) };
+            let dims = if self.entry == "predict" { input.dims.get(1..).unwrap_or_default() } else { &input.dims };
+            let contents = Contents::cut(input.element, self.axes(dims), Some(Moved::new()));
             self.put(input.region, 0..self.plan.arena.regions[input.region].bytes, &contents);
         }
         for weight in &self.plan.weights {

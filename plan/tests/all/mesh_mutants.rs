@@ -280,7 +280,7 @@ fn reach(plan: &Plan, region: meshwright_plan::Region) -> u64 {
 
 #[test]
 fn every_collective_is_needed_as_it_is() {
-    for name in ["sharded", "ring"] {
+    for name in ["sharded", "ring", "sequence"] {
         let plan = read(name);
         assert_eq!(refusals(&plan), Vec::<&str>::new(), "{name}");
         let rules = mutants(&plan).refused(name);
@@ -290,7 +290,7 @@ fn every_collective_is_needed_as_it_is() {
 
 #[test]
 fn every_call_and_region_is_needed_as_it_is() {
-    for name in ["sharded", "ring"] {
+    for name in ["sharded", "ring", "sequence"] {
         let plan = read(name);
         let rules = calls(&plan).refused(name);
         insta::assert_snapshot!(format!("{name} call mutants"), rules);
