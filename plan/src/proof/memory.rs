@@ -124,6 +124,17 @@ impl Memory {
         }
     }
 
+    /// What was brought so far counts as read: it is state to whom comes next.
+    pub(super) fn settle(&mut self) {
+        self.brought.iter_mut().for_each(|brought| brought.read = true);
+    }
+
+    /// Who brought what still stands in a region since before `number`.
+    pub(super) fn since_before(&self, region: usize, number: usize) -> Option<String> {
+        let old = self.regions[region].values().filter_map(|cell| cell.brought).find(|brought| (*brought as usize) < number);
+        old.map(|brought| self.brought[brought as usize].by.clone())
+    }
+
     /// Numbers of all contents of a region.
     pub(super) fn all(&self, region: usize) -> BTreeSet<u32> {
         self.regions[region].values().map(|cell| cell.contents).collect()

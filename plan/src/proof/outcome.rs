@@ -66,6 +66,9 @@ impl Walk<'_> {
             let number = region.as_u32() as usize;
             match data.kind {
                 RegionKind::Weights | RegionKind::Moments => {
+                    let old = self.memory.since_before(number, self.started).filter(|_| self.entry == "step");
+                    let message = |by: &String| format!("{} still holds what {by} brought before the step", data.name);
+                    self.report.check(old.is_none(), Rule::Stale, || old.as_ref().map(message).unwrap_or_default());
                     for contents in self.memory.all(number) {
                         let contents = self.pool.get(contents).clone();
                         self.whole(&contents, &data.name);

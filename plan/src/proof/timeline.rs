@@ -50,6 +50,8 @@ pub(super) struct Walk<'p> {
     loops: Vec<(Index, Vec<u32>)>,
     /// Readouts that something was written for.
     pub(super) filled: BTreeSet<usize>,
+    /// So many things were brought by the entry `start`, which ran before.
+    pub(super) started: usize,
 }
 
 impl<'p> Walk<'p> {
@@ -68,8 +70,10 @@ impl<'p> Walk<'p> {
             layer: 0,
             loops: Vec::new(),
             filled,
+            started: 0,
         };
         walk.start();
+        walk.after_start();
         walk
     }
 
@@ -103,6 +107,17 @@ impl<'p> Walk<'p> {
         }
         for weight in &self.plan.weights {
             self.weight(weight);
+        }
+    }
+
+    /// What the entry `start` leaves in the regions of weights is there, too: weights that rest in pieces and are used whole.
+    fn after_start(&mut self) {
+        let plan = self.plan;
+        if let Some(start) = plan.entries.iter().find(|entry| entry.name == "start" && entry.name != self.entry) {
+            self.items(&start.body);
+            self.memory.settle();
+            self.started = self.memory.brought.len();
+            self.report.at(&format!("entry {}", self.entry));
         }
     }
 
