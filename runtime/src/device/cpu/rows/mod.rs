@@ -10,6 +10,7 @@ mod routines;
 mod schedule;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 use cranelift_entity::EntityRef;
 use cranelift_module::FuncId;
@@ -94,7 +95,7 @@ impl Defined {
         let mut variants = Vec::new();
         for adds in subsets(stores) {
             let target = Target { isa: Isa::detect(), convention, scalars, adds };
-            variants.push((adds, code.define(|builder| Emitter::emit(builder, config, kernel, rows, &schedule, &target))?));
+            variants.push((adds, code.define(|builder, linker| Emitter::emit(builder, config, kernel, rows, &schedule, &target, linker))?));
         }
         Ok(Defined { variants, stores, shape: Shape::new(kernel, rows, &schedule) })
     }

@@ -27,27 +27,27 @@ pub(super) struct Lanes<'l> {
 }
 
 /// What is computed ahead of a loop.
-struct Around {
+pub(super) struct Around {
     /// The time of the loop.
-    time: Time,
+    pub(super) time: Time,
     /// Uniform and row-level values as vectors.
     splats: SecondaryMap<Node, Option<Value>>,
     /// Addresses of buffers, counted from lane 0 of the row.
-    bases: SecondaryMap<Node, Option<Value>>,
+    pub(super) bases: SecondaryMap<Node, Option<Value>>,
     /// The same for second arguments.
-    others: SecondaryMap<Node, Option<Value>>,
+    pub(super) others: SecondaryMap<Node, Option<Value>>,
     /// Addresses of the accumulators of folds, by effect.
-    folds: Vec<Option<Value>>,
+    pub(super) folds: Vec<Option<Value>>,
 }
 
 /// What one loop has to do.
-struct Work {
+pub(super) struct Work {
     /// Values to keep in buffers: the node whose buffer it is, the value, and whether it is a call's second argument.
-    kept: Vec<(Node, Node, bool)>,
+    pub(super) kept: Vec<(Node, Node, bool)>,
     /// Reductions and their arguments.
-    reduced: Vec<(Node, Node)>,
+    pub(super) reduced: Vec<(Node, Node)>,
     /// Effects by index.
-    effects: Vec<usize>,
+    pub(super) effects: Vec<usize>,
 }
 
 impl Emitter<'_, '_> {
@@ -74,22 +74,30 @@ impl Emitter<'_, '_> {
             return;
         }
         let around = self.around(time, &work, tile);
-        work.reduced.iter().for_each(|(node, _)| self.load_accumulators(*node));
         let count = self.b.ins().isub(end, start);
         let whole = self.b.ins().band_imm_s(count, -16);
         let middle = self.b.ins().iadd(start, whole);
-        self.counted(start, middle, 16, |emitter, first| {
-            let mut addresses = Vec::new();
-            for vector in 0..4 {
-                let (vector, addresses) = (Some(vector), &mut addresses);
-                emitter.work_at(&work, &mut Lanes { vector, first, around: &around, addresses, done: SecondaryMap::new() });
-            }
-        });
-        work.reduced.iter().for_each(|(node, _)| self.store_accumulators(*node));
+        match self.wide_loop(&work, &around) {
+            Some(wide) => self.call_wide(&wide, start, middle),
+            None => self.group_loop(&work, &around, start, middle),
+        }
         self.counted(middle, end, 1, |emitter, first| {
             let addresses = &mut Vec::new();
             emitter.work_at(&work, &mut Lanes { vector: None, first, around: &around, addresses, done: SecondaryMap::new() });
         });
+    }
+
+    /// The loop over whole groups of 16 lanes with vectors of 128 bits.
+    fn group_loop(&mut self, work: &Work, around: &Around, start: Value, end: Value) {
+        work.reduced.iter().for_each(|(node, _)| self.load_accumulators(*node));
+        self.counted(start, end, 16, |emitter, first| {
+            let mut addresses = Vec::new();
+            for vector in 0..4 {
+                let (vector, addresses) = (Some(vector), &mut addresses);
+                emitter.work_at(work, &mut Lanes { vector, first, around, addresses, done: SecondaryMap::new() });
+            }
+        });
+        work.reduced.iter().for_each(|(node, _)| self.store_accumulators(*node));
     }
 
     /// Computes what a loop needs ahead of it: nothing else moves code out of loops.

@@ -9,7 +9,9 @@ mod lanes;
 mod map;
 mod memory;
 mod reduce;
+mod wide;
 
+use super::jit::Linker;
 use super::schedule::{Schedule, Time, is_call};
 use crate::device::cpu::isa::Isa;
 use crate::device::cpu::math::TILE;
@@ -92,6 +94,7 @@ pub(super) struct Emitter<'a, 'f> {
     rows: &'a Rows,
     schedule: &'a Schedule,
     target: &'a Target<'a>,
+    linker: Linker<'a>,
     words: Words,
     lane: Option<Axis>,
     inner: Option<Axis>,
@@ -132,6 +135,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
         rows: &'a Rows,
         schedule: &'a Schedule,
         target: &'a Target<'a>,
+        linker: Linker<'a>,
     ) {
         b.func.signature.params.push(AbiParam::new(types::I64));
         b.func.name = UserFuncName::default();
@@ -148,6 +152,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
             rows,
             schedule,
             target,
+            linker,
             words,
             lane: kernel.lane(),
             inner,
