@@ -8,6 +8,7 @@ mod emit;
 pub mod jit;
 mod routines;
 mod schedule;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod wide;
@@ -24,17 +25,28 @@ use super::isa::Isa;
 
 /// A `rows` kernel whose code is defined but not yet executable.
 pub struct Defined {
-    variants: Vec<(u64, FuncId)>,
+    variants: Vec<(Variant, FuncId)>,
     stores: u64,
+    streams: u64,
     shape: Shape,
+}
+
+/// What a kernel's code may differ in, a bit per operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Variant {
+    /// Stores that add to what is there.
+    adds: u64,
+    /// Stores past the caches.
+    streams: u64,
 }
 
 /// A `rows` kernel that can run.
 pub struct Runnable {
-    /// Code for each set of stores that add to what is there, a bit per operand.
-    variants: Vec<(u64, Entry)>,
+    variants: Vec<(Variant, Entry)>,
     /// The operands that stores may add to.
     stores: u64,
+    /// The operands that are worth writing past the caches.
+    streams: u64,
     shape: Shape,
 }
 
@@ -92,19 +104,23 @@ impl Defined {
             Effect::Store { slot, .. } if kernel.operands[*slot].access == Access::Accumulate => mask | 1 << slot.index(),
             Effect::Store { .. } | Effect::Fold { .. } => mask,
         });
+        let streams = streams::operands(kernel, rows);
         let mut variants = Vec::new();
         for adds in subsets(stores) {
-            let target = Target { isa: Isa::detect(), convention, scalars, adds };
-            variants.push((adds, code.define(|builder, linker| Emitter::emit(builder, config, kernel, rows, &schedule, &target, linker))?));
+            for streams in if streams == 0 { vec![0] } else { vec![0, streams] } {
+                let target = Target { isa: Isa::detect(), convention, scalars, adds, streams };
+                let function = code.define(|b, linker| Emitter::emit(b, config, kernel, rows, &schedule, &target, linker))?;
+                variants.push((Variant { adds, streams }, function));
+            }
         }
-        Ok(Defined { variants, stores, shape: Shape::new(kernel, rows, &schedule) })
+        Ok(Defined { variants, stores, streams, shape: Shape::new(kernel, rows, &schedule) })
     }
 
     /// The kernel with its addresses, once the code is finished.
     #[must_use]
     pub fn finish(self, code: &Code) -> Runnable {
-        let variants = self.variants.into_iter().map(|(adds, function)| (adds, code.entry(function))).collect();
-        Runnable { variants, stores: self.stores, shape: self.shape }
+        let variants = self.variants.into_iter().map(|(variant, function)| (variant, code.entry(function))).collect();
+        Runnable { variants, stores: self.stores, streams: self.streams, shape: self.shape }
     }
 }
 

@@ -249,9 +249,13 @@ impl Emitter<'_, '_> {
     /// The numbers of a vector's four lanes.
     fn lane_vector(&mut self, lanes: &Lanes<'_>) -> Value {
         let first = self.b.ins().ireduce(types::I32, lanes.first);
+        self.numbers_from(first, lanes.vector.unwrap_or(0))
+    }
+
+    /// The numbers of the lanes of one of four vectors, from the first one's of the group.
+    pub(super) fn numbers_from(&mut self, first: Value, vector: usize) -> Value {
         let first = self.b.ins().splat(types::I32X4, first);
-        let vector = lanes.vector.unwrap_or(0) as u32;
-        let bytes: Vec<u8> = (0..4).flat_map(|lane| (4 * vector + lane).to_le_bytes()).collect();
+        let bytes: Vec<u8> = (0..4).flat_map(|lane| (4 * vector as u32 + lane).to_le_bytes()).collect();
         let steps = self.b.func.dfg.constants.insert(bytes.into());
         let steps = self.b.ins().vconst(types::I32X4, steps);
         self.b.ins().iadd(first, steps)

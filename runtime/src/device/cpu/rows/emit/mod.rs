@@ -85,6 +85,8 @@ pub(super) struct Target<'a> {
     pub(super) scalars: &'a [String],
     /// Which operands' stores add to what is there, a bit per operand.
     pub(super) adds: u64,
+    /// Which operands are written past the caches, a bit per operand: their places are multiples of 64 bytes in every row.
+    pub(super) streams: u64,
 }
 
 /// A function under construction.
@@ -166,6 +168,10 @@ impl<'a, 'f> Emitter<'a, 'f> {
             row: base,
         };
         emitter.body();
+        if target.streams != 0 {
+            // Such stores are ordered with nothing else, and other threads read the results next.
+            emitter.b.ins().fence();
+        }
         emitter.b.ins().return_(&[]);
         emitter.b.seal_all_blocks();
         emitter.b.finalize(config);

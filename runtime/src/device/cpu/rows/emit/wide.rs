@@ -97,7 +97,11 @@ impl Emitter<'_, '_> {
                 let adds = self.target.adds >> slot.index() & 1 == 1;
                 let add = if self.kernel.operands[*slot].element == Element::F32 { Two::Add } else { Two::AddInt };
                 let value = if adds { self.wide_sum(add, address, value, t) } else { value };
-                t.body.store(address, value);
+                if self.target.streams >> slot.index() & 1 == 1 {
+                    t.body.stream(address, value);
+                } else {
+                    t.body.store(address, value);
+                }
             }
             Effect::Fold { op, .. } => {
                 let address = t.word(t.around.folds[index]?);
@@ -239,9 +243,9 @@ impl Emitter<'_, '_> {
     fn start_counter(&mut self, slot: StackSlot, part: Value, start: Value) {
         let first = self.b.ins().ireduce(types::I32, start);
         let first = self.b.ins().iadd(first, part);
-        for lane in 0..16 {
-            let number = self.b.ins().iadd_imm_s(first, i64::from(lane));
-            self.b.ins().stack_store(types::I64, number, slot, 4 * lane);
+        for vector in 0..4 {
+            let numbers = self.numbers_from(first, vector);
+            self.b.ins().stack_store(types::I64, numbers, slot, 16 * vector as i32);
         }
     }
 }

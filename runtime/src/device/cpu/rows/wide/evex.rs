@@ -59,6 +59,7 @@ impl Code {
     pub(super) const XOR: Code = Code::new(1, 1, 0xef);
     const LOAD: Code = Code::new(1, 0, 0x10);
     const STORE: Code = Code::new(1, 0, 0x11);
+    const STREAM: Code = Code::new(1, 0, 0x2b);
     const BROADCAST: Code = Code::new(2, 1, 0x18);
     const COMPARE: Code = Code::new(1, 0, 0xc2);
     const COMPARE_INT: Code = Code::new(3, 1, 0x1f);
@@ -115,6 +116,11 @@ impl Assembler {
 
     pub(super) fn store(&mut self, to: Source, from: Zmm) {
         self.vector(Code::STORE, from, Zmm(0), to);
+    }
+
+    /// Past the caches; the place is aligned to 64 bytes.
+    pub(super) fn stream(&mut self, to: Source, from: Zmm) {
+        self.vector(Code::STREAM, from, Zmm(0), to);
     }
 
     /// All ones where `a` compares to the source, by the predicate of the manual.

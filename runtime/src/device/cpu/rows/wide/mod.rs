@@ -71,6 +71,8 @@ enum Op {
     /// By mask.
     Choose(Value, Value, Value),
     Store(Word, Value),
+    /// Past the caches, to whole lines.
+    Stream(Word, Value),
     /// Into the accumulators at an address, which stay in a register.
     Reduce(Reduce, Word, Value),
 }
@@ -80,7 +82,7 @@ impl Op {
         match *self {
             Op::Load(_) | Op::Splat(_) | Op::Count { .. } => Vec::new(),
             Op::Two(_, a, b) | Op::Compare { a, b, .. } => vec![a, b],
-            Op::Sqrt(a) | Op::Real(a) | Op::Store(_, a) | Op::Reduce(_, _, a) => vec![a],
+            Op::Sqrt(a) | Op::Real(a) | Op::Store(_, a) | Op::Stream(_, a) | Op::Reduce(_, _, a) => vec![a],
             Op::Choose(mask, a, b) => vec![mask, a, b],
         }
     }
@@ -89,7 +91,8 @@ impl Op {
     fn foldable(&self) -> Option<Value> {
         match *self {
             Op::Two(_, _, b) | Op::Compare { b, .. } | Op::Choose(_, _, b) => Some(b),
-            Op::Load(_) | Op::Splat(_) | Op::Count { .. } | Op::Sqrt(_) | Op::Real(_) | Op::Store(..) | Op::Reduce(..) => None,
+            Op::Load(_) | Op::Splat(_) | Op::Count { .. } | Op::Sqrt(_) | Op::Real(_) => None,
+            Op::Store(..) | Op::Stream(..) | Op::Reduce(..) => None,
         }
     }
 }
@@ -164,6 +167,11 @@ impl Loop {
         self.push(Op::Store(address, value));
     }
 
+    /// Stores past the caches: the address is a multiple of 64.
+    pub(super) fn stream(&mut self, address: Word, value: Value) {
+        self.push(Op::Stream(address, value));
+    }
+
     pub(super) fn reduce(&mut self, op: Reduce, address: Word, value: Value) {
         self.push(Op::Reduce(op, address, value));
     }
@@ -222,13 +230,13 @@ impl<'a> Lowering<'a> {
             let others = op.args().len() - usize::from(op.foldable().is_some());
             op.args()[..others].iter().for_each(|arg| folded[arg.0] = false);
             match *op {
-                Op::Load(word) | Op::Store(word, _) if !addresses.contains(&word) => addresses.push(word),
+                Op::Load(word) | Op::Store(word, _) | Op::Stream(word, _) if !addresses.contains(&word) => addresses.push(word),
                 Op::Reduce(_, word, _) => sums.push((word, free.pop()?)),
                 Op::Count { from, step } => {
                     places[at] = Some(free.pop()?);
                     counts.push((from, step, places[at]?));
                 }
-                Op::Load(_) | Op::Store(..) | Op::Splat(_) | Op::Two(..) | Op::Sqrt(_) => {}
+                Op::Load(_) | Op::Store(..) | Op::Stream(..) | Op::Splat(_) | Op::Two(..) | Op::Sqrt(_) => {}
                 Op::Real(_) | Op::Compare { .. } | Op::Choose(..) => {}
             }
         }
@@ -290,6 +298,7 @@ impl<'a> Lowering<'a> {
         let to = if self.has_result(at) { Some(self.free.pop()?) } else { None };
         match (op, to) {
             (Op::Store(word, value), _) => code.store(self.lanes(word), self.register(value)),
+            (Op::Stream(word, value), _) => code.stream(self.lanes(word), self.register(value)),
             (Op::Reduce(how, word, value), _) => self.reduce(code, how, word, value),
             (Op::Load(word), Some(to)) => code.load(to, self.lanes(word)),
             (Op::Splat(word), Some(to)) => code.load(to, Source::Splat(Loop::at(word))),
