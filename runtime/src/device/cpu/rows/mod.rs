@@ -97,7 +97,8 @@ impl Defined {
                 return Err(format!("there is no scalar `{name}`"));
             }
         }
-        let schedule = Schedule::new(kernel, rows, types);
+        let isa = Isa::detect();
+        let schedule = Schedule::new(kernel, rows, types, wide::suits(kernel, isa));
         let convention = code.convention();
         let config = code.frontend();
         let stores = rows.effects.iter().fold(0, |mask, effect| match effect {
@@ -108,7 +109,7 @@ impl Defined {
         let mut variants = Vec::new();
         for adds in subsets(stores) {
             for streams in if streams == 0 { vec![0] } else { vec![0, streams] } {
-                let target = Target { isa: Isa::detect(), convention, scalars, adds, streams };
+                let target = Target { isa, convention, scalars, adds, streams };
                 let function = code.define(|b, linker| Emitter::emit(b, config, kernel, rows, &schedule, &target, linker))?;
                 variants.push((Variant { adds, streams }, function));
             }

@@ -5,7 +5,6 @@
 use super::{Emitter, Time, Words, flags, routine_of};
 use crate::device::cpu::math;
 use crate::device::cpu::rows::routines;
-use crate::device::cpu::rows::schedule::is_call;
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use cranelift_entity::{EntityRef, EntitySet, SecondaryMap};
 use meshwright_plan::Element;
@@ -54,7 +53,7 @@ impl Emitter<'_, '_> {
     fn work(&self, time: Time) -> Work {
         let mut kept = Vec::new();
         for node in self.rows.nodes.keys().filter(|node| self.schedule.buffers[*node].is_some()) {
-            if is_call(self.rows, node) {
+            if self.schedule.is_call(self.rows, node) {
                 if self.schedule.computed(self.rows, node) == time {
                     let args = self.rows.nodes[node].args();
                     kept.extend(args.into_iter().enumerate().map(|(which, arg)| (node, arg, which == 1)));
@@ -226,6 +225,9 @@ impl Emitter<'_, '_> {
             NodeData::Position { dim, micro } => self.lane_position(*dim, *micro, lanes),
             NodeData::Map { op, args } => {
                 let values: Vec<Value> = args.iter().map(|arg| self.lane_value(*arg, lanes)).collect();
+                if let Some(function) = routine_of(*op) {
+                    return self.few_call(function, values[0]);
+                }
                 self.map(*op, args, &values, lanes.vector.is_some())
             }
             NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Reduce { .. } => unreachable!("not lane-level"),
@@ -313,6 +315,17 @@ impl Emitter<'_, '_> {
         let one = self.b.ins().iconst(types::I64, 1);
         self.routine(node, data, one, Some(other), None);
         self.b.ins().load(types::F32, flags(), data, 0)
+    }
+
+    /// A function of one element or a vector, by its routine: for lanes that a wide loop leaves over.
+    fn few_call(&mut self, function: math::Function, value: Value) -> Value {
+        let kind = self.b.func.dfg.value_type(value);
+        let slot = self.stack(16);
+        self.b.ins().stack_store(types::I64, value, slot, 0);
+        let data = self.b.ins().stack_addr(types::I64, slot, 0);
+        let count = self.b.ins().iconst(types::I64, i64::from(kind.lane_count()));
+        self.call(function.routine(self.target.isa) as usize, &[types::I64; 2], &[data, count]);
+        self.b.ins().stack_load(types::I64, kind, slot, 0)
     }
 
     fn routine(&mut self, node: Node, data: Value, count: Value, other: Option<Value>, tile: Option<Value>) {

@@ -264,7 +264,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
     /// Tile calls that follow the loop of a time.
     fn calls(&self, time: Time) -> Vec<Node> {
         let here = |node: &Node| {
-            let called = self.schedule.levels[*node] == Level::Lane && is_call(self.rows, *node);
+            let called = self.schedule.levels[*node] == Level::Lane && self.schedule.is_call(self.rows, *node);
             called && self.schedule.computed(self.rows, *node) == time
         };
         self.rows.nodes.keys().filter(here).collect()

@@ -5,7 +5,6 @@
 
 use super::lanes::{Around, Work};
 use super::Emitter;
-use crate::device::cpu::isa::Isa;
 use crate::device::cpu::rows::schedule::small_power;
 use crate::device::cpu::rows::wide::{self, Compare, Loop, Two, Word};
 use cranelift_codegen::ir::{FuncRef, InstBuilder, StackSlot, Value, types};
@@ -13,9 +12,6 @@ use cranelift_entity::{EntityRef, SecondaryMap};
 use meshwright_plan::Element;
 use meshwright_plan::kernel::level::Level;
 use meshwright_plan::kernel::{Effect, Map, Node, NodeData, Reduce, Slot};
-
-/// Rows with fewer lanes are not worth a call.
-const FEWEST: u64 = 64;
 
 /// A wide loop that can be called.
 pub(super) struct Wide {
@@ -56,8 +52,7 @@ impl Translation<'_> {
 impl Emitter<'_, '_> {
     /// The wide loop for a stage's work, if there can be one.
     pub(super) fn wide_loop(&mut self, work: &Work, around: &Around) -> Option<Wide> {
-        let lanes = self.lane.map_or(1, |lane| self.kernel.dims[lane].size);
-        if !wide::SUPPORTED || self.target.isa != Isa::Avx512 || lanes < FEWEST {
+        if !wide::suits(self.kernel, self.target.isa) {
             return None;
         }
         let mut t = Translation { body: Loop::default(), inputs: Vec::new(), around, done: SecondaryMap::new(), counter: None };
@@ -137,6 +132,9 @@ impl Emitter<'_, '_> {
     }
 
     fn fresh_wide_value(&mut self, node: Node, t: &mut Translation<'_>) -> Option<wide::Value> {
+        if let NodeData::Const(value) = self.rows.nodes[node] {
+            return Some(t.body.constant(value));
+        }
         if self.schedule.levels[node] != Level::Lane {
             let value = self.scalar(node);
             return Some(t.splat(value));
@@ -171,10 +169,9 @@ impl Emitter<'_, '_> {
         let part = self.b.ins().ireduce(types::I32, part);
         let slot = self.stack(64);
         let from = self.b.ins().stack_addr(types::I64, slot, 0);
-        let step = self.b.ins().iconst(types::I32, 16);
         t.counter = Some((slot, part));
-        let (from, step) = (t.word(from), t.word(step));
-        Some(t.body.count(from, step))
+        let from = t.word(from);
+        Some(t.body.count(from))
     }
 
     fn wide_map(&mut self, op: Map, args: &[Node], v: &[wide::Value], t: &mut Translation<'_>) -> Option<wide::Value> {
@@ -189,6 +186,8 @@ impl Emitter<'_, '_> {
             Map::Neg if real => self.wide_bits(Two::Xor, v[0], i32::MIN, t),
             Map::Abs if real => self.wide_bits(Two::And, v[0], i32::MAX, t),
             Map::Not => self.wide_bits(Two::Xor, v[0], -1, t),
+            Map::Exp if self.schedule.inline => t.body.exp(v[0]),
+            Map::Tanh if self.schedule.inline => t.body.tanh(v[0]),
             Map::Sqrt => t.body.sqrt(v[0]),
             Map::Rsqrt => {
                 let root = t.body.sqrt(v[0]);
@@ -198,24 +197,35 @@ impl Emitter<'_, '_> {
             Map::Where => t.body.choose(v[0], v[1], v[2]),
             Map::Real if self.schedule.types[args[0]] == Element::I32 => t.body.real(v[0]),
             Map::Real => self.wide_bits(Two::And, v[0], 1.0f32.to_bits() as i32, t),
+            Map::RoundBf16 => self.wide_bf16(v[0], t),
             _ => return None,
         })
     }
 
-    fn wide_bits(&mut self, op: Two, value: wide::Value, bits: i32, t: &mut Translation<'_>) -> wide::Value {
-        let bits = self.b.ins().iconst(types::I32, i64::from(bits as u32));
-        let bits = t.splat(bits);
+    fn wide_bits(&self, op: Two, value: wide::Value, bits: i32, t: &mut Translation<'_>) -> wide::Value {
+        let bits = t.body.bits(bits as u32);
         t.body.two(op, value, bits)
     }
 
-    fn wide_reciprocal(&mut self, value: wide::Value, t: &mut Translation<'_>) -> wide::Value {
-        let one = self.b.ins().f32const(1.0);
-        let one = t.splat(one);
+    fn wide_reciprocal(&self, value: wide::Value, t: &mut Translation<'_>) -> wide::Value {
+        let one = t.body.constant(1.0);
         t.body.two(Two::Div, one, value)
     }
 
+    /// The nearest bf16, ties to even; NaN becomes the quiet one.
+    fn wide_bf16(&self, x: wide::Value, t: &mut Translation<'_>) -> wide::Value {
+        let upper = t.body.shift_right(x, 16);
+        let odd = self.wide_bits(Two::And, upper, 1, t);
+        let bias = self.wide_bits(Two::AddInt, odd, 0x7fff, t);
+        let sum = t.body.two(Two::AddInt, x, bias);
+        let rounded = self.wide_bits(Two::And, sum, 0xffff_0000_u32 as i32, t);
+        let number = t.body.compare(true, Compare::Eq, x, x);
+        let nan = t.body.constant(f32::NAN);
+        t.body.choose(number, rounded, nan)
+    }
+
     /// Products from the left, as a quotient if negative.
-    fn wide_power(&mut self, x: wide::Value, exponent: i32, t: &mut Translation<'_>) -> Option<wide::Value> {
+    fn wide_power(&self, x: wide::Value, exponent: i32, t: &mut Translation<'_>) -> Option<wide::Value> {
         if exponent == 0 {
             return None;
         }
