@@ -19,7 +19,7 @@ const OFFSET: u8 = 1;
 const MASK: u8 = 1;
 
 /// The last operand of an instruction.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Register(Zmm),
     /// 16 elements at a base plus the offset, so many groups of 16 further on.

@@ -216,13 +216,16 @@ impl Loop {
     /// The function's bytes; none if the registers do not suffice.
     ///
     /// Several groups of lanes take turns operation by operation: a processor finds the independence of long chains too late by itself.
+    /// Three are enough; a fourth is worth less than numbers in registers.
     pub(super) fn assemble(&self) -> Option<Vec<u8>> {
-        [4, 2, 1].into_iter().find_map(|groups| self.assemble_groups(groups))
+        let numbers = registers::numbers(&self.ops).len();
+        let all = self.assemble_groups(4, numbers);
+        all.or_else(|| [3, 2, 1].into_iter().find_map(|groups| (0..=numbers).rev().find_map(|held| self.assemble_groups(groups, held))))
     }
 
-    fn assemble_groups(&self, groups: u8) -> Option<Vec<u8>> {
+    fn assemble_groups(&self, groups: u8, held: usize) -> Option<Vec<u8>> {
         let mut code = Assembler::default();
-        let (mut several, mut one) = (Lowering::new(&self.ops, groups)?, Lowering::new(&self.ops, 1)?);
+        let (mut several, mut one) = (Lowering::new(&self.ops, groups, held)?, Lowering::new(&self.ops, 1, held)?);
         several.begin(&mut code);
         let mut enough = Some(());
         if groups > 1 {

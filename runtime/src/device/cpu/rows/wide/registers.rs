@@ -1,8 +1,9 @@
 //! The registers of a wide loop, and its operations one after the other as instructions.
 //!
 //! Requires: operations whose arguments come before them. Ensures: every group of lanes has registers of its own for its values; accumulators
-//! and counters keep theirs through the whole loop, and a reduction takes the groups in order. Numbers for all lanes stay in memory and are
-//! loaded where an instruction cannot read them there.
+//! and counters keep theirs through the whole loop, and a reduction takes the groups in order. Numbers for all lanes have registers
+//! too as far as these suffice (a processor loads two vectors in the time of two multiply-adds, so that numbers from memory halve the speed);
+//! the others are read from memory each time.
 
 use super::evex::{Assembler, Code, Gpr, Source, Zmm};
 use super::{Loop, Op, Two, Value, Word};
@@ -24,6 +25,8 @@ pub(super) struct Lowering<'a> {
     sums: Vec<(Word, Zmm)>,
     /// Counters: their operations, starts, steps and registers.
     counts: Vec<(usize, Word, Zmm)>,
+    /// Numbers that stay in registers.
+    held: Vec<(Source, Zmm)>,
     /// The last operation that uses each value; its own place if none does.
     last: Vec<usize>,
     /// The registers of each value, by group.
@@ -32,7 +35,8 @@ pub(super) struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    pub(super) fn new(ops: &'a [Op], groups: u8) -> Option<Lowering<'a>> {
+    /// Keeps so many numbers in registers; none if these or the general registers do not suffice.
+    pub(super) fn new(ops: &'a [Op], groups: u8, held: usize) -> Option<Lowering<'a>> {
         let mut last: Vec<usize> = (0..ops.len()).collect();
         let places = vec![Vec::new(); ops.len()];
         let (mut addresses, mut sums, mut counts) = (Vec::new(), Vec::new(), Vec::new());
@@ -47,8 +51,9 @@ impl<'a> Lowering<'a> {
                 Op::Fused { .. } | Op::Shift(..) | Op::Sqrt(_) | Op::Real(_) | Op::Compare { .. } | Op::Choose(..) => {}
             }
         }
+        let held = numbers(ops).into_iter().take(held).map(|number| Some((number, free.pop()?))).collect::<Option<Vec<_>>>()?;
         let fits = addresses.len() <= ADDRESSES.len();
-        fits.then_some(Lowering { ops, groups, addresses, sums, counts, last, places, free })
+        fits.then_some(Lowering { ops, groups, addresses, sums, counts, held, last, places, free })
     }
 
     fn saved(&self) -> &'static [Gpr] {
@@ -67,17 +72,21 @@ impl<'a> Lowering<'a> {
         for (word, register) in self.addresses.iter().zip(ADDRESSES) {
             code.argument(register, Loop::at(*word));
         }
+        self.held.iter().for_each(|(number, register)| code.load(*register, *number));
     }
 
     /// One round of the loop; none if the registers do not suffice.
     pub(super) fn body(&mut self, code: &mut Assembler) -> Option<()> {
         for at in 0..self.ops.len() {
-            if self.has_result(at) {
-                for _ in 0..self.groups {
-                    self.places[at].push(self.free.pop()?);
-                }
+            let taken = self.overwritten(at);
+            if let Some(taken) = taken {
+                self.places[at] = self.places[taken.0].clone();
+            } else if self.has_result(at) {
+                let first = self.free.len().checked_sub(self.groups.into())?;
+                self.places[at] = self.free.split_off(first);
             }
             (0..self.groups).try_for_each(|group| self.op(code, at, group))?;
+            taken.into_iter().for_each(|taken| self.places[taken.0].clear());
             self.release(at);
         }
         for (_, _, register) in &self.counts {
@@ -100,6 +109,17 @@ impl<'a> Lowering<'a> {
         self.last[at] > at && !self.ops[at].is_number()
     }
 
+    /// The argument whose registers become the result's: that which the instruction overwrites, if nobody else needs it.
+    fn overwritten(&self, at: usize) -> Option<Value> {
+        let (first, others) = match self.ops[at] {
+            Op::Fused { a, b, c, .. } => (a, [b, c]),
+            Op::Choose(mask, a, b) => (mask, [a, b]),
+            _ => return None,
+        };
+        let mine = self.last[first.0] == at && self.has_result(at) && !others.contains(&first);
+        (mine && !self.ops[first.0].is_number()).then_some(first)
+    }
+
     /// Frees the registers of values that are used for the last time.
     fn release(&mut self, at: usize) {
         for arg in self.ops[at].args() {
@@ -116,11 +136,9 @@ impl<'a> Lowering<'a> {
     }
 
     fn source(&self, value: Value, group: u8) -> Source {
-        match self.ops[value.0] {
-            Op::Splat(word) => Source::Splat(Loop::at(word)),
-            Op::Constant(bits) => Source::Constant(bits),
-            _ => Source::Register(self.places[value.0][usize::from(group)]),
-        }
+        let Some(number) = number(&self.ops[value.0]) else { return Source::Register(self.places[value.0][usize::from(group)]) };
+        let held = self.held.iter().find(|(known, _)| *known == number);
+        held.map_or(number, |(_, register)| Source::Register(*register))
     }
 
     /// A value in a register: a number is loaded into `spare`.
@@ -131,6 +149,13 @@ impl<'a> Lowering<'a> {
                 code.load(spare, number);
                 spare
             }
+        }
+    }
+
+    /// Brings a value to where an instruction overwrites it.
+    fn place(&self, code: &mut Assembler, to: Zmm, from: Source) {
+        if from != Source::Register(to) {
+            code.load(to, from);
         }
     }
 
@@ -183,7 +208,7 @@ impl<'a> Lowering<'a> {
             Op::Fused { negated, a, b, c } => {
                 let spare = *self.free.last()?;
                 let b = self.register(code, b, group, spare);
-                code.load(to, self.source(a, group));
+                self.place(code, to, self.source(a, group));
                 code.vector(if negated { Code::FUSED_NEGATED } else { Code::FUSED }, to, b, self.source(c, group));
             }
             Op::Shift(a, bits) => {
@@ -198,13 +223,35 @@ impl<'a> Lowering<'a> {
             }
             Op::Choose(mask, a, b) => {
                 let a = self.register(code, a, group, *self.free.last()?);
-                code.load(to, self.source(mask, group));
+                self.place(code, to, self.source(mask, group));
                 code.choose(to, a, self.source(b, group));
             }
             Op::Splat(_) | Op::Constant(_) | Op::Store(..) | Op::Stream(..) | Op::Reduce(..) => {}
         }
         Some(())
     }
+}
+
+/// Where a number for all lanes stands in memory.
+fn number(op: &Op) -> Option<Source> {
+    match *op {
+        Op::Splat(word) => Some(Source::Splat(Loop::at(word))),
+        Op::Constant(bits) => Some(Source::Constant(bits)),
+        _ => None,
+    }
+}
+
+/// All numbers for all lanes, those first that are used most.
+pub(super) fn numbers(ops: &[Op]) -> Vec<Source> {
+    let mut found: Vec<(Source, usize)> = Vec::new();
+    for source in ops.iter().flat_map(Op::args).filter_map(|arg| number(&ops[arg.0])) {
+        match found.iter_mut().find(|(known, _)| *known == source) {
+            Some((_, uses)) => *uses += 1,
+            None => found.push((source, 1)),
+        }
+    }
+    found.sort_by_key(|(_, uses)| std::cmp::Reverse(*uses));
+    found.into_iter().map(|(source, _)| source).collect()
 }
 
 impl Two {
