@@ -21,6 +21,7 @@ use meshwright_plan::kernel::level::Level;
 use meshwright_plan::kernel::{Access, Effect, KernelData, NodeData, Reduce, Role, Rows};
 use schedule::Schedule;
 
+use super::cache;
 use super::isa::Isa;
 
 /// A `rows` kernel whose code is defined but not yet executable.
@@ -89,6 +90,11 @@ impl Defined {
     /// # Errors
     /// The body is not well typed, or a scalar is unknown: the plan was not verified.
     pub fn new(code: &mut Code, kernel: &KernelData, rows: &Rows, scalars: &[String]) -> Result<Defined, String> {
+        Defined::for_cache(code, kernel, rows, scalars, cache::bytes())
+    }
+
+    /// The same for a cache of so many bytes.
+    fn for_cache(code: &mut Code, kernel: &KernelData, rows: &Rows, scalars: &[String], cache: u64) -> Result<Defined, String> {
         let types = rows.types(kernel).map_err(|error| error.to_string())?;
         for data in rows.nodes.values() {
             if let NodeData::Scalar(name) = data
@@ -105,7 +111,7 @@ impl Defined {
             Effect::Store { slot, .. } if kernel.operands[*slot].access == Access::Accumulate => mask | 1 << slot.index(),
             Effect::Store { .. } | Effect::Fold { .. } => mask,
         });
-        let streams = streams::operands(kernel, rows);
+        let streams = streams::operands(kernel, rows, cache);
         let mut variants = Vec::new();
         for adds in subsets(stores) {
             for streams in if streams == 0 { vec![0] } else { vec![0, streams] } {

@@ -3,8 +3,8 @@
 //! Requires: what stands ahead of the loop has been computed. Ensures: whole groups of 16 lanes are done, with the bits of the 128-bit loop;
 //! nothing is emitted for a stage with a lookup by lane, a bool in memory, or an operation that the wide loops lack.
 
-use super::lanes::{Around, Work};
 use super::Emitter;
+use super::lanes::{Around, Work};
 use crate::device::cpu::rows::schedule::small_power;
 use crate::device::cpu::rows::wide::{self, Compare, Loop, Two, Word};
 use cranelift_codegen::ir::{FuncRef, InstBuilder, StackSlot, Value, types};

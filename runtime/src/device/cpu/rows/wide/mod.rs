@@ -10,8 +10,8 @@ mod evex;
 mod functions;
 mod registers;
 
-use evex::Assembler;
 use crate::device::cpu::isa::Isa;
+use evex::Assembler;
 use meshwright_plan::kernel::{KernelData, Reduce};
 use registers::Lowering;
 
@@ -78,14 +78,24 @@ enum Op {
     Count(Word),
     Two(Two, Value, Value),
     /// `a · b + c`, or `c - a · b`, rounded once.
-    Fused { negated: bool, a: Value, b: Value, c: Value },
+    Fused {
+        negated: bool,
+        a: Value,
+        b: Value,
+        c: Value,
+    },
     /// To the right, zeros from above.
     Shift(Value, u8),
     Sqrt(Value),
     /// Integers as floats.
     Real(Value),
     /// A mask.
-    Compare { real: bool, how: Compare, a: Value, b: Value },
+    Compare {
+        real: bool,
+        how: Compare,
+        a: Value,
+        b: Value,
+    },
     /// By mask.
     Choose(Value, Value, Value),
     Store(Word, Value),
