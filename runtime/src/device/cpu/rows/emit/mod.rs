@@ -1,7 +1,7 @@
 //! Machine code of a `rows` kernel, through cranelift-frontend: one function that processes consecutive rows along the innermost row dim.
 //!
 //! Requires: a scheduled kernel. Ensures: code whose results do not depend on the host's instructions: products and sums are never
-//! contracted, and reductions use 16 virtual lanes. The vectors are of 128 bits, four to an iteration.
+//! contracted, and reductions use 16 virtual lanes. The vectors are of 128 bits, four to an iteration, or of 512 where [`wide`] loops suit.
 //!
 //! The function takes one pointer to [`Words`]: the numbers and addresses of the rows at hand.
 
