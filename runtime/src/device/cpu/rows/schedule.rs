@@ -1,7 +1,8 @@
 //! When each value of a `rows` kernel is computed, and which values need memory in between.
 //!
 //! A row is processed in *phases*, separated by row reductions; a phase walks the lanes in tiles of at most 512, and each tile in *stages*,
-//! separated by calls of routines on the whole tile (exp, random numbers, running sums). One stage is one loop over the tile's lanes.
+//! separated by calls of routines on the whole tile (log, random numbers, running sums; exp and tanh where loops do not compute them
+//! themselves). One stage is one loop over the tile's lanes; a phase of one stage is one loop over the row.
 //! Every lane-level value is computed once, at the earliest time; a value that is used later than that is kept in a buffer of the thread's
 //! scratch: as long as a tile within one phase, as long as a row beyond. Plain loads, positions and a few simple operations on one value are
 //! computed again instead.

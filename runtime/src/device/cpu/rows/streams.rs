@@ -27,7 +27,7 @@ pub(super) fn operands(kernel: &KernelData, rows: &Rows, cache: u64) -> u64 {
 fn is_large(kernel: &KernelData, operand: &Operand, cache: u64) -> bool {
     let Some(lane) = kernel.lane() else { return false };
     let rows = operand.strides.iter().enumerate().filter(|(axis, _)| *axis != lane.index()).all(|(_, stride)| stride % LINE == 0);
-    let whole = rows && operand.strides[lane.index()] == 1 && kernel.dims[lane].size % LINE as u64 == 0;
+    let whole = rows && operand.strides[lane.index()] == 1 && kernel.dims[lane].size.is_multiple_of(LINE as u64);
     let plain = operand.access == Access::Write && operand.element != Element::Bool;
     whole && plain && operand.extent * operand.element.bytes() >= 2 * cache
 }
@@ -36,5 +36,5 @@ fn is_large(kernel: &KernelData, operand: &Operand, cache: u64) -> bool {
 pub(super) fn may(streams: u64, places: &[*mut u8]) -> bool {
     let chosen = |slot: &usize| streams >> slot & 1 == 1;
     let alone = |slot: usize| (0..places.len()).all(|other| other == slot || places[other] != places[slot]);
-    (0..places.len()).filter(chosen).all(|slot| places[slot] as usize % LINE_BYTES == 0 && alone(slot))
+    (0..places.len()).filter(chosen).all(|slot| (places[slot] as usize).is_multiple_of(LINE_BYTES) && alone(slot))
 }
