@@ -1,12 +1,12 @@
 //! Row kernels on arrays of about 100 MB beside the machine's bandwidth: those that the compiler makes of GPT-2.
 //!
 //! Requires: nothing of the kernels' names; every row kernel of a training step that moves enough is measured. Ensures: a kernel runs alone, in a
-//! plan of its own, and its share is of a bandwidth measured right before and after it on the same threads.
+//! plan of its own, in turns with the bandwidth that its share is of, on the same threads.
 
 use crate::cases::{Case, ready, step_seconds};
 use crate::machine::{ARRAY, bandwidth};
 use crate::profile::traffic;
-use crate::table::{Figure, Table};
+use crate::table::{Figure, Spread, Table, median};
 use meshwright_plan::arena::{Region, RegionData, RegionKind};
 use meshwright_plan::kernel::{Access, KernelData, NodeData, Role, Skeleton, Slot};
 use meshwright_plan::program::{Accumulate, Address, Call, CallAccumulate, Entry, Item, Launch, Param, Place};
@@ -65,13 +65,17 @@ fn measure(alone: &Plan, kernel: &KernelData, threads: usize, quick: bool, table
     let Skeleton::Rows(rows) = &kernel.skeleton else { return Ok(()) };
     let update = rows.nodes.values().any(|node| matches!(node, NodeData::Scalar(_)));
     let pass = if update { Pass::Scale } else { Pass::Triad };
-    let before = bandwidth(&mut streams, fleet.pool(), pass, 5);
     let mut step = 0;
-    let time = step_seconds(if quick { 0.1 } else { 0.5 }, &mut || {
-        step += 1;
-        fleet.run("step", step).expect("ranks agree");
-    });
-    let after = bandwidth(&mut streams, fleet.pool(), pass, 5);
+    let mut turn = || {
+        let time = step_seconds(0.0, &mut || {
+            step += 1;
+            fleet.run("step", step).expect("ranks agree");
+        });
+        (time, bandwidth(&mut streams, fleet.pool(), pass, 3))
+    };
+    let turns: Vec<(Spread, Spread)> = (0..if quick { 5 } else { 15 }).map(|_| turn()).collect();
+    let time = Spread::of(turns.iter().map(|(time, _)| time.median).collect());
+    let least = |of: fn(&(Spread, Spread)) -> f64| turns.iter().map(of).fold(f64::INFINITY, f64::min);
     let moved = traffic(kernel) as f64 / 1e9;
     let sizes: Vec<String> = kernel.dims.values().map(|dim| dim.size.to_string()).collect();
     let share = if update { "of in-place scale" } else { "of triad" };
@@ -79,8 +83,8 @@ fn measure(alone: &Plan, kernel: &KernelData, threads: usize, quick: bool, table
         Figure("MB", moved * 1e3),
         Figure("ms", time.median * 1e3),
         Figure("GB/s", moved / time.median),
-        Figure(share, moved * (before.median + after.median) / 2.0 / time.median),
-        Figure("of it, best to best", moved * before.least.min(after.least) / time.least),
+        Figure(share, moved * median(turns.iter().map(|(time, stream)| stream.median / time.median).collect())),
+        Figure("of it, best to best", moved * least(|(_, stream)| stream.least) / least(|(time, _)| time.least)),
     ];
     table.line(&format!("{} [{}]", kernel.name, sizes.join(",")), &figures);
     Ok(())

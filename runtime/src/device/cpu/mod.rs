@@ -4,6 +4,7 @@
 //! Ensures: elementwise results and row reductions have equal bits on every instruction set and any number of threads.
 
 pub mod attention;
+mod cache;
 mod coordinates;
 mod execute;
 pub mod gemm;

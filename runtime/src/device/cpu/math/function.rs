@@ -8,17 +8,31 @@
 use std::f32::consts::LOG2_E;
 
 /// Adding and subtracting it rounds to an integer, which then stands in the low bits of the sum (for |x| < 2²²).
-const ROUND: f32 = 12_582_912.0;
+pub(in crate::device::cpu) const ROUND: f32 = 12_582_912.0;
 /// The same for f64 (|x| < 2⁵¹).
 const ROUND64: f64 = 6_755_399_441_055_744.0;
 /// ln 2 in two parts; the product of an exponent and the first one is exact.
-const LN2_HIGH: f32 = 0.693_115_23;
-const LN2_LOW: f32 = 3.194_618_3e-5;
+pub(in crate::device::cpu) const LN2_HIGH: f32 = 0.693_115_23;
+pub(in crate::device::cpu) const LN2_LOW: f32 = 3.194_618_3e-5;
 /// π/2 in two parts.
 const HALF_PI_HIGH: f64 = std::f64::consts::FRAC_PI_2;
 const HALF_PI_LOW: f64 = 6.123_233_995_736_766e-17;
 /// Beyond this angle the reduction to a quarter turn loses its accuracy.
 const LARGEST_ANGLE: f32 = 281_474_976_710_656.0;
+
+/// Beyond these exponents e^x is infinite, or zero.
+pub(in crate::device::cpu) const EXP_RANGE: [f32; 2] = [-104.0, 89.0];
+/// (e^r - 1 - r) / r².
+pub(in crate::device::cpu) const EXP_TAIL: [f32; 5] = [4.999_999_4e-1, 1.666_652e-1, 4.166_824e-2, 8.368_824e-3, 1.382_317_9e-3];
+/// Beyond it tanh rounds to 1.
+pub(in crate::device::cpu) const TANH_END: f32 = 9.0;
+/// The numerator of tanh x / x in powers of x².
+pub(in crate::device::cpu) const TANH_ABOVE: [f32; 6] =
+    [1.0, 1.368_090_7e-1, 3.869_567_3e-3, 2.803_226_2e-5, 3.064_388_6e-8, -1.224_646_6e-11];
+/// Its denominator.
+pub(in crate::device::cpu) const TANH_BELOW: [f32; 5] = [1.0, 4.701_424e-1, 2.725_038_5e-2, 3.940_809e-4, 1.289_089e-6];
+/// A number's bits subtracted from these approximate its reciprocal to 12 %.
+pub(in crate::device::cpu) const RECIPROCAL: u32 = 0x7ef3_11c3;
 
 /// Horner's rule: the sum of `coefficients[i] · x^i`.
 #[inline(always)]
@@ -50,13 +64,13 @@ fn power_of_two(n: i32) -> f32 {
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     // Written so that NaN passes both comparisons.
-    let x = if x > 89.0 { 89.0 } else { x };
-    let x = if x < -104.0 { -104.0 } else { x };
+    let x = if x > EXP_RANGE[1] { EXP_RANGE[1] } else { x };
+    let x = if x < EXP_RANGE[0] { EXP_RANGE[0] } else { x };
     let shifted = x.mul_add(LOG2_E, ROUND);
     let whole = shifted - ROUND;
     let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     let r = whole.mul_add(-LN2_LOW, whole.mul_add(-LN2_HIGH, x));
-    let tail = polynomial(r, [4.999_999_4e-1, 1.666_652e-1, 4.166_824e-2, 8.368_824e-3, 1.382_317_9e-3]);
+    let tail = polynomial(r, EXP_TAIL);
     let value = (r * r).mul_add(tail, r) + 1.0;
     // Two factors, since 2^n itself may overflow or be subnormal where the result is neither.
     let half = n >> 1;
@@ -88,10 +102,10 @@ pub(super) fn log(x: f32) -> f32 {
 
 /// a / b for 2⁻¹⁰⁰ < b < 2¹⁰⁰, to about one unit of the last place: hardware divides wide vectors slowly.
 ///
-/// The subtraction of bits approximates the reciprocal to 12 %; a step of third order, one of second order and a correction follow.
+/// After the subtraction of bits a step of third order, one of second order and a correction follow.
 #[inline(always)]
 fn quotient(a: f32, b: f32) -> f32 {
-    let guess = f32::from_bits(0x7ef3_11c3_u32.wrapping_sub(b.to_bits()));
+    let guess = f32::from_bits(RECIPROCAL.wrapping_sub(b.to_bits()));
     let miss = (-b).mul_add(guess, 1.0);
     let guess = guess.mul_add(miss.mul_add(miss, miss), guess);
     let guess = guess.mul_add((-b).mul_add(guess, 1.0), guess);
@@ -103,12 +117,12 @@ fn quotient(a: f32, b: f32) -> f32 {
 #[inline(always)]
 pub(super) fn tanh(x: f32) -> f32 {
     let size = x.abs();
-    let size = if size > 9.0 { 9.0 } else { size };
+    let size = if size > TANH_END { TANH_END } else { size };
     let z = size * size;
-    let above = polynomial(z, [1.0, 1.368_090_7e-1, 3.869_567_3e-3, 2.803_226_2e-5, 3.064_388_6e-8, -1.224_646_6e-11]);
-    let below = polynomial(z, [1.0, 4.701_424e-1, 2.725_038_5e-2, 3.940_809e-4, 1.289_089e-6]);
+    let above = polynomial(z, TANH_ABOVE);
+    let below = polynomial(z, TANH_BELOW);
     let value = quotient(size * above, below);
-    let value = if value > 1.0 || x.abs() > 9.0 { 1.0 } else { value };
+    let value = if value > 1.0 || x.abs() > TANH_END { 1.0 } else { value };
     value.copysign(x)
 }
 

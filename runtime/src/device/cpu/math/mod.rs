@@ -8,7 +8,7 @@
 //! exp, log, sin, cos, erf 2; tanh 6; pow 1. sin and cos hold for |x| ≤ 2⁴⁸ and give NaN beyond. Results below 2⁻¹²⁶ of exp and pow
 //! are rounded twice. Infinities, NaN, zeros and subnormal arguments give what IEEE 754 recommends.
 
-mod function;
+pub(super) mod function;
 mod row;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@
 use super::emit::Words;
 use super::jit::Entry;
 use super::routines::Draw;
-use super::{Fold, Runnable, Shape};
+use super::{Fold, Runnable, Shape, Variant, streams};
 use crate::device::cpu::{Launch, Scratch};
 use crate::pool::Pool;
 use meshwright_plan::kernel::Reduce;
@@ -39,8 +39,9 @@ impl Runnable {
     /// scratch has [`Runnable::scratch`] bytes for each thread.
     pub(in crate::device::cpu) unsafe fn run(&self, pool: &Pool, launch: &Launch<'_>, scratch: Scratch) {
         let draw = Draw { seed: launch.seed, step: launch.step as u32, iteration: launch.iteration as u32 };
-        let adds = launch.accumulate & self.stores;
-        let entry = self.variants.iter().find(|(known, _)| *known == adds).expect("every set of adding stores has its code").1;
+        let streams = if streams::may(self.streams, launch.operands) { self.streams } else { 0 };
+        let variant = Variant { adds: launch.accumulate & self.stores, streams };
+        let entry = self.variants.iter().find(|(known, _)| *known == variant).expect("every variant has its code").1;
         let job = Job { entry, launch, scratch, draw };
         let shape = &self.shape;
         if shape.count() == 0 || shape.lanes == 0 {

@@ -3,6 +3,7 @@
 //! Requires: functions that take one pointer. Ensures: addresses stay valid as long as the [`Code`] lives.
 
 use cranelift_codegen::Context;
+use cranelift_codegen::ir::{AbiParam, FuncRef, Function, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
@@ -17,6 +18,25 @@ pub struct Code {
     module: Option<JITModule>,
     builder: FunctionBuilderContext,
     context: Context,
+}
+
+/// Adds ready machine code for the function under construction to call.
+pub(super) struct Linker<'a> {
+    module: &'a mut JITModule,
+}
+
+impl Linker<'_> {
+    /// Lets `function` call machine code that takes one pointer; none if there is no memory for it.
+    pub(super) fn add(&mut self, function: &mut Function, bytes: &[u8]) -> Option<FuncRef> {
+        let mut signature = self.module.make_signature();
+        signature.params.push(AbiParam::new(types::I64));
+        let id = self.module.declare_anonymous_function(&signature).ok()?;
+        self.module.define_function_bytes(id, 64, bytes, &[]).ok()?;
+        let callee = self.module.declare_func_in_func(id, function);
+        // The two may lie too far apart for a relative call.
+        function.dfg.ext_funcs[callee].colocated = false;
+        Some(callee)
+    }
 }
 
 // SAFETY: the module is changed only through `&mut self`; other threads only run the finished code.
@@ -49,9 +69,9 @@ impl Code {
     }
 
     /// Defines a function that `emit` builds.
-    pub(super) fn define(&mut self, emit: impl FnOnce(FunctionBuilder<'_>)) -> Result<FuncId, String> {
+    pub(super) fn define(&mut self, emit: impl FnOnce(FunctionBuilder<'_>, Linker<'_>)) -> Result<FuncId, String> {
         let module = self.module.as_mut().expect("the module lives as long as the code");
-        emit(FunctionBuilder::new(&mut self.context.func, &mut self.builder));
+        emit(FunctionBuilder::new(&mut self.context.func, &mut self.builder), Linker { module });
         let id = module.declare_anonymous_function(&self.context.func.signature).map_err(|error| error.to_string())?;
         let defined = module.define_function(id, &mut self.context).map_err(|error| format!("{error:?}"));
         module.clear_context(&mut self.context);

@@ -8,8 +8,10 @@ mod emit;
 pub mod jit;
 mod routines;
 mod schedule;
+mod streams;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 use cranelift_entity::EntityRef;
 use cranelift_module::FuncId;
@@ -20,6 +22,7 @@ use meshwright_plan::kernel::{Access, Effect, KernelData, NodeData, Reduce, Role
 use meshwright_plan::mesh::Coordinate;
 use schedule::Schedule;
 
+use super::cache;
 use super::isa::Isa;
 
 /// What a launch gives to code as arrays, in their order.
@@ -33,17 +36,28 @@ pub struct Names<'a> {
 
 /// A `rows` kernel whose code is defined but not yet executable.
 pub struct Defined {
-    variants: Vec<(u64, FuncId)>,
+    variants: Vec<(Variant, FuncId)>,
     stores: u64,
+    streams: u64,
     shape: Shape,
+}
+
+/// What a kernel's code may differ in, a bit per operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Variant {
+    /// Stores that add to what is there.
+    adds: u64,
+    /// Stores past the caches.
+    streams: u64,
 }
 
 /// A `rows` kernel that can run.
 pub struct Runnable {
-    /// Code for each set of stores that add to what is there, a bit per operand.
-    variants: Vec<(u64, Entry)>,
+    variants: Vec<(Variant, Entry)>,
     /// The operands that stores may add to.
     stores: u64,
+    /// The operands that are worth writing past the caches.
+    streams: u64,
     shape: Shape,
 }
 
@@ -86,6 +100,11 @@ impl Defined {
     /// # Errors
     /// The body is not well typed, or a scalar is unknown: the plan was not verified.
     pub fn new(code: &mut Code, kernel: &KernelData, rows: &Rows, names: Names<'_>) -> Result<Defined, String> {
+        Defined::for_cache(code, kernel, rows, names, cache::bytes())
+    }
+
+    /// The same for a cache of so many bytes.
+    fn for_cache(code: &mut Code, kernel: &KernelData, rows: &Rows, names: Names<'_>, cache: u64) -> Result<Defined, String> {
         let types = rows.types(kernel).map_err(|error| error.to_string())?;
         for data in rows.nodes.values() {
             if let NodeData::Scalar(name) = data
@@ -94,26 +113,31 @@ impl Defined {
                 return Err(format!("there is no scalar `{name}`"));
             }
         }
-        let schedule = Schedule::new(kernel, rows, types);
+        let isa = Isa::detect();
+        let schedule = Schedule::new(kernel, rows, types, wide::suits(kernel, isa));
         let convention = code.convention();
         let config = code.frontend();
         let stores = rows.effects.iter().fold(0, |mask, effect| match effect {
             Effect::Store { slot, .. } if kernel.operands[*slot].access == Access::Accumulate => mask | 1 << slot.index(),
             Effect::Store { .. } | Effect::Fold { .. } => mask,
         });
+        let streams = streams::operands(kernel, rows, cache);
         let mut variants = Vec::new();
         for adds in subsets(stores) {
-            let target = Target { isa: Isa::detect(), convention, scalars: names.scalars, coordinates: names.coordinates, adds };
-            variants.push((adds, code.define(|builder| Emitter::emit(builder, config, kernel, rows, &schedule, &target))?));
+            for streams in if streams == 0 { vec![0] } else { vec![0, streams] } {
+                let target = Target { isa, convention, scalars: names.scalars, coordinates: names.coordinates, adds, streams };
+                let function = code.define(|b, linker| Emitter::emit(b, config, kernel, rows, &schedule, &target, linker))?;
+                variants.push((Variant { adds, streams }, function));
+            }
         }
-        Ok(Defined { variants, stores, shape: Shape::new(kernel, rows, &schedule) })
+        Ok(Defined { variants, stores, streams, shape: Shape::new(kernel, rows, &schedule) })
     }
 
     /// The kernel with its addresses, once the code is finished.
     #[must_use]
     pub fn finish(self, code: &Code) -> Runnable {
-        let variants = self.variants.into_iter().map(|(adds, function)| (adds, code.entry(function))).collect();
-        Runnable { variants, stores: self.stores, shape: self.shape }
+        let variants = self.variants.into_iter().map(|(variant, function)| (variant, code.entry(function))).collect();
+        Runnable { variants, stores: self.stores, streams: self.streams, shape: self.shape }
     }
 }
 

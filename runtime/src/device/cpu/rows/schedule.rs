@@ -1,7 +1,8 @@
 //! When each value of a `rows` kernel is computed, and which values need memory in between.
 //!
 //! A row is processed in *phases*, separated by row reductions; a phase walks the lanes in tiles of at most 512, and each tile in *stages*,
-//! separated by calls of routines on the whole tile (exp, random numbers, running sums). One stage is one loop over the tile's lanes.
+//! separated by calls of routines on the whole tile (log, random numbers, running sums; exp and tanh where loops do not compute them
+//! themselves). One stage is one loop over the tile's lanes; a phase of one stage is one loop over the row.
 //! Every lane-level value is computed once, at the earliest time; a value that is used later than that is kept in a buffer of the thread's
 //! scratch: as long as a tile within one phase, as long as a row beyond. Plain loads, positions and a few simple operations on one value are
 //! computed again instead.
@@ -52,9 +53,11 @@ pub(super) struct Schedule {
     pub(super) stages: Vec<u32>,
     /// Bytes of all buffers.
     pub(super) bytes: usize,
+    /// Whether loops compute exp and tanh themselves.
+    pub(super) inline: bool,
 }
 
-/// Whether a node is computed by a routine on a tile.
+/// Whether a node is computed by a routine, at least where it is not part of a wide loop.
 pub(super) fn is_call(rows: &Rows, node: Node) -> bool {
     match &rows.nodes[node] {
         NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Coordinate(_) | NodeData::Load { .. } => false,
@@ -90,7 +93,7 @@ pub(super) fn small_power(rows: &Rows, exponent: Node) -> Option<i32> {
 
 impl Schedule {
     /// Schedules a kernel's body whose types are known to be right.
-    pub(super) fn new(kernel: &KernelData, rows: &Rows, types: PrimaryMap<Node, Element>) -> Schedule {
+    pub(super) fn new(kernel: &KernelData, rows: &Rows, types: PrimaryMap<Node, Element>, inline: bool) -> Schedule {
         let levels = rows.levels(kernel);
         let mut schedule = Schedule {
             levels,
@@ -102,12 +105,13 @@ impl Schedule {
             effects: Vec::new(),
             stages: Vec::new(),
             bytes: 0,
+            inline,
         };
         for node in rows.nodes.keys() {
             let time = schedule.computed(rows, node);
             let after = match (&rows.nodes[node], schedule.levels[node]) {
                 (NodeData::Reduce { .. }, _) => Time { phase: time.phase + 1, stage: 0 },
-                (_, Level::Lane) if is_call(rows, node) => Time { stage: time.stage + 1, ..time },
+                (_, Level::Lane) if schedule.is_call(rows, node) => Time { stage: time.stage + 1, ..time },
                 _ => time,
             };
             schedule.ready.push(after);
@@ -117,6 +121,12 @@ impl Schedule {
         schedule.place_buffers(kernel, rows);
         schedule.count_stages(rows);
         schedule
+    }
+
+    /// Whether a lane-level node is computed by a call between two loops.
+    pub(super) fn is_call(&self, rows: &Rows, node: Node) -> bool {
+        let inline = self.inline && matches!(rows.nodes[node], NodeData::Map { op: Map::Exp | Map::Tanh, .. });
+        is_call(rows, node) && !inline
     }
 
     /// When a node's arguments are ready: the time of the loop that computes it, passes it to a routine, or reduces it.
@@ -139,7 +149,7 @@ impl Schedule {
 
     /// Whether a lane-level value is read from its buffer in a loop, rather than computed.
     pub(super) fn is_read(&self, rows: &Rows, node: Node, time: Time) -> bool {
-        self.buffers[node].is_some() && (is_call(rows, node) || self.ready[node] < time)
+        self.buffers[node].is_some() && (self.is_call(rows, node) || self.ready[node] < time)
     }
 
     /// Whether an effect happens in the loops over lanes, rather than once per row.
@@ -214,7 +224,7 @@ impl Schedule {
         let last = self.last_uses(rows);
         let lanes = kernel.lane().map_or(1, |lane| kernel.dims[lane].size as usize);
         for node in rows.nodes.keys() {
-            let call = is_call(rows, node);
+            let call = self.is_call(rows, node);
             if self.levels[node] != Level::Lane
                 || self.again[node] > 0
                 || self.is_plain(kernel, rows, node)

@@ -5,7 +5,6 @@
 use super::{Emitter, Time, Words, flags, routine_of};
 use crate::device::cpu::math;
 use crate::device::cpu::rows::routines;
-use crate::device::cpu::rows::schedule::is_call;
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use cranelift_entity::{EntityRef, EntitySet, SecondaryMap};
 use meshwright_plan::Element;
@@ -27,34 +26,34 @@ pub(super) struct Lanes<'l> {
 }
 
 /// What is computed ahead of a loop.
-struct Around {
+pub(super) struct Around {
     /// The time of the loop.
-    time: Time,
+    pub(super) time: Time,
     /// Uniform and row-level values as vectors.
     splats: SecondaryMap<Node, Option<Value>>,
     /// Addresses of buffers, counted from lane 0 of the row.
-    bases: SecondaryMap<Node, Option<Value>>,
+    pub(super) bases: SecondaryMap<Node, Option<Value>>,
     /// The same for second arguments.
-    others: SecondaryMap<Node, Option<Value>>,
+    pub(super) others: SecondaryMap<Node, Option<Value>>,
     /// Addresses of the accumulators of folds, by effect.
-    folds: Vec<Option<Value>>,
+    pub(super) folds: Vec<Option<Value>>,
 }
 
 /// What one loop has to do.
-struct Work {
+pub(super) struct Work {
     /// Values to keep in buffers: the node whose buffer it is, the value, and whether it is a call's second argument.
-    kept: Vec<(Node, Node, bool)>,
+    pub(super) kept: Vec<(Node, Node, bool)>,
     /// Reductions and their arguments.
-    reduced: Vec<(Node, Node)>,
+    pub(super) reduced: Vec<(Node, Node)>,
     /// Effects by index.
-    effects: Vec<usize>,
+    pub(super) effects: Vec<usize>,
 }
 
 impl Emitter<'_, '_> {
     fn work(&self, time: Time) -> Work {
         let mut kept = Vec::new();
         for node in self.rows.nodes.keys().filter(|node| self.schedule.buffers[*node].is_some()) {
-            if is_call(self.rows, node) {
+            if self.schedule.is_call(self.rows, node) {
                 if self.schedule.computed(self.rows, node) == time {
                     let args = self.rows.nodes[node].args();
                     kept.extend(args.into_iter().enumerate().map(|(which, arg)| (node, arg, which == 1)));
@@ -74,22 +73,30 @@ impl Emitter<'_, '_> {
             return;
         }
         let around = self.around(time, &work, tile);
-        work.reduced.iter().for_each(|(node, _)| self.load_accumulators(*node));
         let count = self.b.ins().isub(end, start);
         let whole = self.b.ins().band_imm_s(count, -16);
         let middle = self.b.ins().iadd(start, whole);
-        self.counted(start, middle, 16, |emitter, first| {
-            let mut addresses = Vec::new();
-            for vector in 0..4 {
-                let (vector, addresses) = (Some(vector), &mut addresses);
-                emitter.work_at(&work, &mut Lanes { vector, first, around: &around, addresses, done: SecondaryMap::new() });
-            }
-        });
-        work.reduced.iter().for_each(|(node, _)| self.store_accumulators(*node));
+        match self.wide_loop(&work, &around) {
+            Some(wide) => self.call_wide(&wide, start, middle),
+            None => self.group_loop(&work, &around, start, middle),
+        }
         self.counted(middle, end, 1, |emitter, first| {
             let addresses = &mut Vec::new();
             emitter.work_at(&work, &mut Lanes { vector: None, first, around: &around, addresses, done: SecondaryMap::new() });
         });
+    }
+
+    /// The loop over whole groups of 16 lanes with vectors of 128 bits.
+    fn group_loop(&mut self, work: &Work, around: &Around, start: Value, end: Value) {
+        work.reduced.iter().for_each(|(node, _)| self.load_accumulators(*node));
+        self.counted(start, end, 16, |emitter, first| {
+            let mut addresses = Vec::new();
+            for vector in 0..4 {
+                let (vector, addresses) = (Some(vector), &mut addresses);
+                emitter.work_at(work, &mut Lanes { vector, first, around, addresses, done: SecondaryMap::new() });
+            }
+        });
+        work.reduced.iter().for_each(|(node, _)| self.store_accumulators(*node));
     }
 
     /// Computes what a loop needs ahead of it: nothing else moves code out of loops.
@@ -218,6 +225,9 @@ impl Emitter<'_, '_> {
             NodeData::Position { dim, micro } => self.lane_position(*dim, *micro, lanes),
             NodeData::Map { op, args } => {
                 let values: Vec<Value> = args.iter().map(|arg| self.lane_value(*arg, lanes)).collect();
+                if let Some(function) = routine_of(*op) {
+                    return self.few_call(function, values[0]);
+                }
                 self.map(*op, args, &values, lanes.vector.is_some())
             }
             NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) => unreachable!("not lane-level"),
@@ -242,9 +252,13 @@ impl Emitter<'_, '_> {
     /// The numbers of a vector's four lanes.
     fn lane_vector(&mut self, lanes: &Lanes<'_>) -> Value {
         let first = self.b.ins().ireduce(types::I32, lanes.first);
+        self.numbers_from(first, lanes.vector.unwrap_or(0))
+    }
+
+    /// The numbers of the lanes of one of four vectors, from the first one's of the group.
+    pub(super) fn numbers_from(&mut self, first: Value, vector: usize) -> Value {
         let first = self.b.ins().splat(types::I32X4, first);
-        let vector = lanes.vector.unwrap_or(0) as u32;
-        let bytes: Vec<u8> = (0..4).flat_map(|lane| (4 * vector + lane).to_le_bytes()).collect();
+        let bytes: Vec<u8> = (0..4).flat_map(|lane| (4 * vector as u32 + lane).to_le_bytes()).collect();
         let steps = self.b.func.dfg.constants.insert(bytes.into());
         let steps = self.b.ins().vconst(types::I32X4, steps);
         self.b.ins().iadd(first, steps)
@@ -302,6 +316,17 @@ impl Emitter<'_, '_> {
         let one = self.b.ins().iconst(types::I64, 1);
         self.routine(node, data, one, Some(other), None);
         self.b.ins().load(types::F32, flags(), data, 0)
+    }
+
+    /// A function of one element or a vector, by its routine: for lanes that a wide loop leaves over.
+    fn few_call(&mut self, function: math::Function, value: Value) -> Value {
+        let kind = self.b.func.dfg.value_type(value);
+        let slot = self.stack(16);
+        self.b.ins().stack_store(types::I64, value, slot, 0);
+        let data = self.b.ins().stack_addr(types::I64, slot, 0);
+        let count = self.b.ins().iconst(types::I64, i64::from(kind.lane_count()));
+        self.call(function.routine(self.target.isa) as usize, &[types::I64; 2], &[data, count]);
+        self.b.ins().stack_load(types::I64, kind, slot, 0)
     }
 
     fn routine(&mut self, node: Node, data: Value, count: Value, other: Option<Value>, tile: Option<Value>) {

@@ -1,7 +1,7 @@
 //! Machine code of a `rows` kernel, through cranelift-frontend: one function that processes consecutive rows along the innermost row dim.
 //!
 //! Requires: a scheduled kernel. Ensures: code whose results do not depend on the host's instructions: products and sums are never
-//! contracted, and reductions use 16 virtual lanes. The vectors are of 128 bits, four to an iteration.
+//! contracted, and reductions use 16 virtual lanes. The vectors are of 128 bits, four to an iteration, or of 512 where [`wide`] loops suit.
 //!
 //! The function takes one pointer to [`Words`]: the numbers and addresses of the rows at hand.
 
@@ -9,7 +9,9 @@ mod lanes;
 mod map;
 mod memory;
 mod reduce;
+mod wide;
 
+use super::jit::Linker;
 use super::schedule::{Schedule, Time, is_call};
 use crate::device::cpu::isa::Isa;
 use crate::device::cpu::math::TILE;
@@ -88,6 +90,8 @@ pub(super) struct Target<'a> {
     pub(super) coordinates: &'a [Coordinate],
     /// Which operands' stores add to what is there, a bit per operand.
     pub(super) adds: u64,
+    /// Which operands are written past the caches, a bit per operand: their places are multiples of 64 bytes in every row.
+    pub(super) streams: u64,
 }
 
 /// A function under construction.
@@ -97,6 +101,7 @@ pub(super) struct Emitter<'a, 'f> {
     rows: &'a Rows,
     schedule: &'a Schedule,
     target: &'a Target<'a>,
+    linker: Linker<'a>,
     words: Words,
     lane: Option<Axis>,
     inner: Option<Axis>,
@@ -137,6 +142,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
         rows: &'a Rows,
         schedule: &'a Schedule,
         target: &'a Target<'a>,
+        linker: Linker<'a>,
     ) {
         b.func.signature.params.push(AbiParam::new(types::I64));
         b.func.name = UserFuncName::default();
@@ -153,6 +159,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
             rows,
             schedule,
             target,
+            linker,
             words,
             lane: kernel.lane(),
             inner,
@@ -166,6 +173,10 @@ impl<'a, 'f> Emitter<'a, 'f> {
             row: base,
         };
         emitter.body();
+        if target.streams != 0 {
+            // Such stores are ordered with nothing else, and other threads read the results next.
+            emitter.b.ins().fence();
+        }
         emitter.b.ins().return_(&[]);
         emitter.b.seal_all_blocks();
         emitter.b.finalize(config);
@@ -258,7 +269,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
     /// Tile calls that follow the loop of a time.
     fn calls(&self, time: Time) -> Vec<Node> {
         let here = |node: &Node| {
-            let called = self.schedule.levels[*node] == Level::Lane && is_call(self.rows, *node);
+            let called = self.schedule.levels[*node] == Level::Lane && self.schedule.is_call(self.rows, *node);
             called && self.schedule.computed(self.rows, *node) == time
         };
         self.rows.nodes.keys().filter(here).collect()

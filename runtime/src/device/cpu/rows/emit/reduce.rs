@@ -54,6 +54,12 @@ impl Emitter<'_, '_> {
         }
     }
 
+    /// Where the accumulators stand.
+    pub(super) fn accumulators_address(&mut self, node: Node) -> Value {
+        let values = self.sums_of(node).values;
+        self.b.ins().stack_addr(types::I64, values, 0)
+    }
+
     /// Moves the accumulators into registers ahead of a vector loop.
     pub(super) fn load_accumulators(&mut self, node: Node) {
         let sums = self.sums_of(node);

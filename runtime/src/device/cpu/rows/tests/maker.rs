@@ -156,8 +156,9 @@ fn check(kernel: &KernelData, bounds: &[i32], same: &[(Slot, Slot)], accumulate:
     let given =
         Given { operands: operands.collect(), accumulate, scalars, seed: 5, step: 3, iteration: 2, micro: 4, coordinates: coordinates() };
     let want = evaluate(kernel, &given);
-    for threads in [1, 2, 3] {
-        let got = run(kernel, &given, same, threads);
+    // With no cache at all, every result is written past it.
+    for (threads, cache) in [(1, 0), (2, 1 << 30), (3, 0)] {
+        let got = run(kernel, &given, same, threads, cache);
         for (slot, operand) in kernel.operands.iter() {
             if matches!(operand.access, Access::Scratch) || same.iter().any(|(read, _)| *read == slot) {
                 continue;
@@ -175,18 +176,18 @@ fn check(kernel: &KernelData, bounds: &[i32], same: &[(Slot, Slot)], accumulate:
 }
 
 /// Runs the kernel as machine code; gives the bytes of all operands.
-fn run(kernel: &KernelData, given: &Given, same: &[(Slot, Slot)], threads: usize) -> Vec<Vec<u8>> {
+fn run(kernel: &KernelData, given: &Given, same: &[(Slot, Slot)], threads: usize, cache: u64) -> Vec<Vec<u8>> {
     let mut code = Code::new().expect("memory for code");
     let names: Vec<String> = given.scalars.iter().map(|(name, _)| name.clone()).collect();
     let (known, values): (Vec<Coordinate>, Vec<i64>) =
         given.coordinates.iter().map(|(known, value)| (known.clone(), *value as i64)).unzip();
     let names = Names { scalars: &names, coordinates: &known };
-    let defined = Defined::new(&mut code, kernel, kernel.rows().expect("a rows kernel"), names).expect("a kernel that compiles");
+    let defined =
+        Defined::for_cache(&mut code, kernel, kernel.rows().expect("a rows kernel"), names, cache).expect("a kernel that compiles");
     code.finish().expect("executable memory");
     let runnable = defined.finish(&code);
-    // f32 storage, so that elements are aligned.
-    let mut storage: Vec<Vec<u32>> = given.operands.iter().map(|values| words(&bytes(values))).collect();
-    let mut places: Vec<*mut u8> = storage.iter_mut().map(|words| words.as_mut_ptr().cast()).collect();
+    let mut storage: Vec<Vec<Line>> = given.operands.iter().map(|values| lines(&bytes(values))).collect();
+    let mut places: Vec<*mut u8> = storage.iter_mut().map(|lines| lines.as_mut_ptr().cast()).collect();
     same.iter().for_each(|(read, written)| places[written.index()] = places[read.index()]);
     let each = runnable.scratch().next_multiple_of(64);
     let mut scratch = vec![0u64; each * threads / 8 + 8];
@@ -207,10 +208,15 @@ fn run(kernel: &KernelData, given: &Given, same: &[(Slot, Slot)], threads: usize
     for (read, written) in same {
         storage[written.index()] = storage[read.index()].clone();
     }
-    storage.iter().map(|words| words.iter().flat_map(|word| word.to_le_bytes()).collect()).collect()
+    storage.iter().map(|lines| lines.iter().flat_map(|line| line.0).collect()).collect()
 }
 
-fn words(bytes: &[u8]) -> Vec<u32> {
-    let word = |chunk: &[u8]| u32::from_le_bytes(std::array::from_fn(|at| chunk.get(at).copied().unwrap_or(0)));
-    bytes.chunks(4).map(word).collect()
+/// Bytes at whole lines, as the arena's are.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line([u8; 64]);
+
+fn lines(bytes: &[u8]) -> Vec<Line> {
+    let line = |chunk: &[u8]| Line(std::array::from_fn(|at| chunk.get(at).copied().unwrap_or(0)));
+    bytes.chunks(64).map(line).collect()
 }
