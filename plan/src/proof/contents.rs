@@ -110,6 +110,15 @@ pub(super) struct Moves {
 /// By the axes of the ring; those that did not move are left out.
 pub(super) type Moved = BTreeMap<Set, Moves>;
 
+/// In which order several axes cut the same elements, major first, where that is known; by the set of them.
+pub(super) type Order = BTreeMap<Set, Vec<String>>;
+
+/// The order that these axes give, if it is one.
+pub(super) fn order(mesh: &Mesh, axes: &[String]) -> Order {
+    let several: Vec<String> = axes.iter().filter(|axis| mesh.size_of(axis) > 1).cloned().collect();
+    if several.len() < 2 { Order::new() } else { Order::from([(Set::of(mesh, axes), several)]) }
+}
+
 /// What is known of some bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Contents {
@@ -122,6 +131,7 @@ pub(super) struct Contents {
     pub(super) most: Set,
     /// None: made of nothing that could have moved, as weights are.
     pub(super) moved: Option<Moved>,
+    pub(super) order: Order,
     /// A reduction has taken them: no other may.
     pub(super) spent: bool,
     /// Nothing ever writes them: they are 0.
@@ -156,7 +166,18 @@ impl Contents {
         };
         let (least, most) = (self.least.both(other.least), self.most.with(other.most));
         let element = if self.element == other.element { self.element } else { None };
-        Ok(Contents { partial: self.partial, element, least, most, moved, spent: self.spent || other.spent, zero: self.zero && other.zero })
+        let order = self.order.iter().filter(|(axes, order)| other.order.get(axes) == Some(order));
+        let order = order.map(|(axes, order)| (*axes, order.clone())).collect();
+        Ok(Contents {
+            order,
+            partial: self.partial,
+            element,
+            least,
+            most,
+            moved,
+            spent: self.spent || other.spent,
+            zero: self.zero && other.zero,
+        })
     }
 
     /// How far they have moved along these axes.

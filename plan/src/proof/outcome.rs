@@ -103,6 +103,9 @@ impl Walk<'_> {
                 format!("{what} is cut along {most}, not along {cut}")
             };
             self.report.check(right, Rule::Placement, message);
+            let orders = self.orders(&weight.dims, rest);
+            let same = contents.order.iter().all(|(axes, order)| orders.get(axes).is_none_or(|known| known == order));
+            self.report.check(same, Rule::Placement, || format!("{what} is cut by axes in another order than its record says"));
         }
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! Requires a plan that verifies. Ensures that what it says holds for all ranks: they run one text on places that are the same for all.
 
-use super::contents::{Contents, Moved, Pool, Set};
+use super::contents::{Contents, Moved, Order, Pool, Set, order};
 use super::memory::{Brought, Memory};
 use super::outcome::copies;
 use super::transfer;
 use crate::kernel::{Access, Skeleton, Slot};
 use crate::program::{Accumulate, Address, Call, CallAccumulate, Entry, Index, Item, Launch};
 use crate::verify::{Report, Rule};
-use crate::{DimSize, Element, Kernel, KernelData, Plan, ProgramData, Region, RegionKind, Weight};
+use crate::{DimSize, Element, Kernel, KernelData, Plan, ProgramData, Region, RegionKind, Rest, Weight};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -81,6 +81,17 @@ impl<'p> Walk<'p> {
         dims.iter().fold(Set::NONE, |set, dim| set.with(Set::of(&self.plan.mesh, &dim.axes)))
     }
 
+    /// In which order several axes cut one dim.
+    fn order(&self, dims: &[DimSize]) -> Order {
+        dims.iter().flat_map(|dim| order(&self.plan.mesh, &dim.axes)).collect()
+    }
+
+    /// The same of a weight or its gradient, or of the block in which it lies.
+    pub(super) fn orders(&self, dims: &[DimSize], rest: &Rest) -> Order {
+        let flat = rest.flat.iter().flat_map(|flat| order(&self.plan.mesh, &flat.axes));
+        self.order(dims).into_iter().chain(flat).collect()
+    }
+
     fn put(&mut self, region: Region, range: Range<u64>, contents: &Contents) {
         let number = self.pool.number(contents);
         self.memory.write(region.as_u32() as usize, range, number, None);
@@ -102,7 +113,7 @@ impl<'p> Walk<'p> {
         for input in &self.plan.inputs {
             // a prediction's batch of one is on every rank
             let dims = if self.entry == "predict" { input.dims.get(1..).unwrap_or_default() } else { &input.dims };
-            let contents = Contents::cut(input.element, self.axes(dims), Some(Moved::new()));
+            let contents = Contents { order: self.order(dims), ..Contents::cut(input.element, self.axes(dims), Some(Moved::new())) };
             self.put(input.region, 0..self.plan.arena.regions[input.region].bytes, &contents);
         }
         for weight in &self.plan.weights {
@@ -128,6 +139,8 @@ impl<'p> Walk<'p> {
             Some(flat) => Contents { most: flat.with(dims), ..Contents::cut(Element::F32, flat, None) },
             None => Contents::cut(Element::F32, dims, None),
         };
+        let order = self.orders(&weight.dims, &weight.rest);
+        let contents = Contents { order, ..contents };
         let region = weight.rest.region;
         for range in copies(weight, &weight.rest) {
             // several tensors of one block share its piece

@@ -2,11 +2,11 @@
 //!
 //! Requires kernels that verify. Ensures that the answer depends on nothing but the kernel and what its operands hold.
 
-use super::contents::{Contents, Moved, Moves, Partial, Set};
+use super::contents::{Contents, Moved, Moves, Order, Partial, Set, order};
 use super::rows;
 use crate::kernel::{Access, Attention, Collective, Exchange, NodeData, Operand, Reduce, Role, Skeleton, Slot};
 use crate::verify::Rule;
-use crate::{KernelData, Mesh};
+use crate::{KernelData, Mesh, print};
 
 /// A rule that a launch breaks.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Launch<'_> {
             return self.exchange(collective);
         }
         self.kernel.operands.keys().try_for_each(|slot| self.placed(slot))?;
-        let left = match &self.kernel.skeleton {
+        let mut left = match &self.kernel.skeleton {
             Skeleton::Rows(rows) => rows::rows(self, rows)?,
             Skeleton::Contract { .. } => self.contract()?,
             Skeleton::Segmented => self.segmented()?,
@@ -48,6 +48,10 @@ impl Launch<'_> {
             Skeleton::Collective(_) => Left::new(),
         };
         left.iter().try_for_each(|(slot, contents)| self.added(*slot, contents))?;
+        let order = self.order()?;
+        for (_, contents) in &mut left {
+            contents.order = order.clone().into_iter().filter(|(axes, _)| contents.least.holds(*axes)).collect();
+        }
         Ok(left)
     }
 
@@ -81,6 +85,12 @@ impl Launch<'_> {
     pub(super) fn roles(&self, roles: &[Role]) -> Set {
         let dims = self.kernel.dims.values().filter(|dim| roles.contains(&dim.role));
         dims.fold(Set::NONE, |set, dim| set.with(Set::of(self.mesh, &dim.axes)))
+    }
+
+    /// Axes along which an operand differs: those that cut its dims, and the dim along which it is looked up.
+    fn differs(&self, slot: Slot, held: &Contents) -> Set {
+        let looked_up = if self.is_looked_up(slot) { held.least } else { Set::NONE };
+        self.cut(slot).with(looked_up)
     }
 
     /// Whether values along this operand are looked up by an index.
@@ -156,7 +166,7 @@ impl Launch<'_> {
         let rings = movable().flat_map(|(_, contents)| contents.moved.iter().flatten().map(|(ring, _)| *ring));
         for ring in rings.collect::<std::collections::BTreeSet<_>>() {
             let mut found: Option<Moves> = None;
-            for (slot, contents) in movable().filter(|(slot, _)| self.cut(*slot).meets(ring)) {
+            for (slot, contents) in movable().filter(|(slot, contents)| self.differs(*slot, contents).meets(ring)) {
                 let own = contents.moves(ring);
                 if found.is_some_and(|found| found != own) {
                     let message = format!("did not move as far along {} as what it meets", self.show(ring));
@@ -167,6 +177,24 @@ impl Launch<'_> {
             moved.extend(found.filter(|found| *found != Moves::default()).map(|found| (ring, found)));
         }
         Ok(Some(moved))
+    }
+
+    /// The orders of axes that cut what is read; no two operands differ.
+    fn order(&self) -> Result<Order, Fault> {
+        let mut all = Order::new();
+        for (slot, contents) in self.reads() {
+            for (axes, order) in contents.order {
+                if all.get(&axes).is_some_and(|known| *known != order) {
+                    return Err(self.fault(
+                        Rule::Placement,
+                        slot,
+                        &format!("is cut along {}, what it meets in another order", print::axes(&order)),
+                    ));
+                }
+                all.insert(axes, order);
+            }
+        }
+        Ok(all)
     }
 
     /// All operands that are read, with what they hold.
@@ -255,12 +283,20 @@ impl Launch<'_> {
             return Err(self.fault(Rule::Placement, read, &message));
         }
         let members = self.mesh.size(&collective.axes).max(1);
+        let order = order(self.mesh, &collective.axes);
         match collective.exchange {
             Exchange::AllGather => {
+                if held.order.get(&axes).is_some_and(|known| order.get(&axes) != Some(known)) {
+                    return Err(self.fault(Rule::Placement, read, "is gathered along axes in another order than they cut it"));
+                }
+                left.order = held.order.into_iter().filter(|(known, _)| !known.meets(axes)).collect();
                 (left.least, left.most) = (held.least.without(axes), held.most.without(axes));
                 left.moved = held.moved.map(|moved| moved.into_iter().filter(|(ring, _)| !ring.meets(axes)).collect());
             }
-            Exchange::ReduceScatter(_) => (left.least, left.most) = (held.least.with(axes), held.most.with(axes)),
+            Exchange::ReduceScatter(_) => {
+                (left.least, left.most) = (held.least.with(axes), held.most.with(axes));
+                left.order.extend(order);
+            }
             Exchange::AllReduce(_) => {}
             Exchange::AllToAll => left.moved = held.moved_on(axes, |moves| Moves { turned: !moves.turned, ..moves }),
             Exchange::Permute { by } => {
