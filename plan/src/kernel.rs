@@ -56,6 +56,9 @@ pub struct KernelDim {
     pub size: u64,
     /// What it is to the skeleton.
     pub role: Role,
+    /// The mesh axes that cut it, in any order: this rank's points are a part of the whole. Nothing is computed from it; the proof that every
+    /// partial sum is reduced once follows from it. The dims of collectives need none.
+    pub axes: Vec<String>,
 }
 
 /// What a dim is to its skeleton.

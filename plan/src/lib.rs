@@ -13,6 +13,7 @@ pub mod mesh;
 pub mod parse;
 pub mod print;
 pub mod program;
+pub mod proof;
 pub mod scalar;
 pub mod summary;
 pub mod verify;

@@ -1,11 +1,11 @@
-//! What a plan costs, as a person asks: memory by kind, parameters, kernels and launches, arithmetic per step.
+//! What a plan costs, as a person asks: memory by kind, parameters, kernels and launches, arithmetic per step, and what ranks exchange.
 //!
 //! Requires a plan that verifies; others give numbers without meaning, but no panic. Ensures nothing about speed: no device is known here.
 
-use crate::kernel::{Attention, Role, Skeleton};
-use crate::print::{human, kind};
+use crate::kernel::{Attention, Collective, Exchange, Role, Skeleton};
+use crate::print::{self, human, kind, mesh_text};
 use crate::program::Item;
-use crate::{KernelData, Plan, Program, RegionKind};
+use crate::{DimSize, KernelData, Plan, Program, RegionKind, Weight};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -18,8 +18,12 @@ pub struct Summary {
     pub arena: u64,
     /// Bytes by what they are for, in the order of `RegionKind`.
     pub memory: Vec<(RegionKind, u64)>,
-    /// Trained numbers, and numbers that are frozen.
+    /// The mesh, as the plan's text has it, and its ranks; none for one device.
+    pub mesh: Option<(String, u64)>,
+    /// Trained numbers, and numbers that are frozen, of the whole model.
     pub parameters: (u64, u64),
+    /// The same as far as they rest on one rank, in padded blocks its share of each tensor.
+    pub resting: (u64, u64),
     /// Different kernels by skeleton: rows, contract, attention (and gradients), segmented, collective.
     pub kernels: [(&'static str, usize); 5],
     /// Different programs, and launches in their texts.
@@ -39,6 +43,21 @@ pub struct EntrySummary {
     pub launches: u64,
     /// Additions and multiplications of matrix products and attention (attention: of what the mask shows).
     pub flops: f64,
+    /// What one rank exchanges with others.
+    pub exchanges: Vec<Exchanged>,
+}
+
+/// All collectives of one kind along the same axes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exchanged {
+    /// Major first, `data*tensor`.
+    pub axes: String,
+    /// `all_gather`.
+    pub exchange: &'static str,
+    /// Launches, loops counted out.
+    pub count: u64,
+    /// Bytes that one rank sends (and receives as many) if every group is a ring.
+    pub bytes: u64,
 }
 
 /// Adds up a plan.
@@ -49,20 +68,35 @@ pub fn summary(plan: &Plan) -> Summary {
         *bytes = bytes.saturating_add(region.bytes);
     }
     let count = |wanted: &str| plan.kernels.values().filter(|kernel| family(kernel) == wanted).count();
-    let sum = |frozen: bool| {
+    let sum = |frozen: bool, size: fn(&Plan, &Weight) -> u64| {
         let chosen = plan.weights.iter().filter(|weight| weight.gradient.is_none() == frozen);
-        let size = |weight: &crate::Weight| weight.dims.iter().fold(weight.count, |size, dim| size.saturating_mul(dim.size));
-        chosen.map(size).fold(0, u64::saturating_add)
+        chosen.map(|weight| size(plan, weight)).fold(0, u64::saturating_add)
     };
+    let mesh = (!plan.mesh.axes.is_empty()).then(|| (mesh_text(&plan.mesh), plan.mesh.ranks()));
     Summary {
         name: plan.name.clone(),
         arena: plan.arena.bytes,
         memory: memory.into_iter().collect(),
-        parameters: (sum(false), sum(true)),
+        mesh,
+        parameters: (sum(false, parameters), sum(true, parameters)),
+        resting: (sum(false, resting), sum(true, resting)),
         kernels: ["rows", "contract", "attention", "segmented", "collective"].map(|family| (family, count(family))),
         programs: (plan.programs.len(), plan.programs.values().map(|program| program.launches.len()).sum()),
         entries: plan.entries.iter().map(|entry| add_up(plan, &entry.name, &entry.body)).collect(),
     }
+}
+
+/// Numbers of all copies of a weight, of the whole model.
+fn parameters(plan: &Plan, weight: &Weight) -> u64 {
+    let whole = |dim: &DimSize| dim.size.saturating_mul(plan.mesh.size(&dim.axes));
+    weight.dims.iter().fold(weight.count, |size, dim| size.saturating_mul(whole(dim)))
+}
+
+/// Those of them that rest on one rank.
+fn resting(plan: &Plan, weight: &Weight) -> u64 {
+    let local = weight.dims.iter().fold(weight.count, |size, dim| size.saturating_mul(dim.size));
+    let parts = weight.rest.flat.as_ref().map_or(1, |flat| plan.mesh.size(&flat.axes));
+    local.div_ceil(parts.max(1))
 }
 
 fn family(kernel: &KernelData) -> &'static str {
@@ -76,7 +110,7 @@ fn family(kernel: &KernelData) -> &'static str {
 }
 
 fn add_up(plan: &Plan, name: &str, body: &[Item]) -> EntrySummary {
-    let mut total = EntrySummary { name: name.to_owned(), calls: 0, launches: 0, flops: 0.0 };
+    let mut total = EntrySummary { name: name.to_owned(), calls: 0, launches: 0, flops: 0.0, exchanges: Vec::new() };
     for item in body {
         match item {
             Item::Loop { start, end, body, .. } => {
@@ -84,17 +118,63 @@ fn add_up(plan: &Plan, name: &str, body: &[Item]) -> EntrySummary {
                 total.calls = total.calls.saturating_add(inner.calls.saturating_mul(times));
                 total.launches = total.launches.saturating_add(inner.launches.saturating_mul(times));
                 total.flops += inner.flops * times as f64;
+                inner.exchanges.into_iter().for_each(|one| total.exchanged(one, times));
             }
             Item::Call(call) => {
                 let (launches, flops) = program(plan, call.program);
                 total.calls = total.calls.saturating_add(1);
                 total.launches = total.launches.saturating_add(launches);
                 total.flops += flops;
+                exchanges(plan, call.program).into_iter().for_each(|one| total.exchanged(one, 1));
             }
             Item::Control => {}
         }
     }
     total
+}
+
+impl EntrySummary {
+    fn exchanged(&mut self, one: Exchanged, times: u64) {
+        let (count, bytes) = (one.count.saturating_mul(times), one.bytes.saturating_mul(times));
+        match self.exchanges.iter_mut().find(|known| (&known.axes, known.exchange) == (&one.axes, one.exchange)) {
+            Some(known) => {
+                known.count = known.count.saturating_add(count);
+                known.bytes = known.bytes.saturating_add(bytes);
+            }
+            None => self.exchanges.push(Exchanged { count, bytes, ..one }),
+        }
+    }
+}
+
+/// Collectives of one call.
+fn exchanges(plan: &Plan, program: Program) -> Vec<Exchanged> {
+    let launches = plan.programs.get(program).map_or(&[][..], |data| &data.launches);
+    let kernels = launches.iter().filter_map(|launch| plan.kernels.get(launch.kernel));
+    let collective = |kernel: &KernelData| match &kernel.skeleton {
+        Skeleton::Collective(Collective { exchange, axes }) => Some(Exchanged {
+            axes: print::axes(axes),
+            exchange: print::exchange(*exchange),
+            count: 1,
+            bytes: moved(kernel, *exchange, plan.mesh.size(axes)),
+        }),
+        Skeleton::Rows(_) | Skeleton::Contract { .. } | Skeleton::Attention(_) | Skeleton::AttentionGrad(_) | Skeleton::Segmented => None,
+    };
+    kernels.filter_map(collective).collect()
+}
+
+/// Bytes that one rank of a group of `members` sends, in the algorithms that send least: of what all members together have, each sends all but
+/// its part once to gather, to scatter or to exchange, twice to reduce.
+fn moved(kernel: &KernelData, exchange: Exchange, members: u64) -> u64 {
+    let points = kernel.dims.values().fold(1u128, |points, dim| points.saturating_mul(dim.size.into()));
+    let element = kernel.operands.values().next().map_or(4, |operand| operand.element.bytes());
+    let full = points.saturating_mul(element.into());
+    let parts = u128::from(members.max(1));
+    let bytes = match exchange {
+        Exchange::AllGather | Exchange::ReduceScatter(_) | Exchange::AllToAll => full.saturating_mul(parts - 1) / parts,
+        Exchange::AllReduce(_) => full.saturating_mul(2 * (parts - 1)) / parts,
+        Exchange::Permute { .. } => full,
+    };
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// Launches and arithmetic of one call.
@@ -137,8 +217,15 @@ impl fmt::Display for Summary {
         let (trained, frozen) = self.parameters;
         writeln!(f, "{}", self.name)?;
         let held = if frozen == 0 { String::new() } else { format!(", and {frozen} frozen") };
-        writeln!(f, "  parameters  {trained} trained{held}")?;
-        writeln!(f, "  memory      {}", human(self.arena))?;
+        let (rests, each) = match &self.mesh {
+            Some((mesh, ranks)) => {
+                writeln!(f, "  mesh        {mesh}: {ranks} ranks")?;
+                (format!("; {} at rest on each rank", self.resting.0.saturating_add(self.resting.1)), " on each rank")
+            }
+            None => (String::new(), ""),
+        };
+        writeln!(f, "  parameters  {trained} trained{held}{rests}")?;
+        writeln!(f, "  memory      {}{each}", human(self.arena))?;
         for (region, bytes) in &self.memory {
             writeln!(f, "    {:<9} {:>10}", kind(*region), human(*bytes))?;
         }
@@ -148,9 +235,20 @@ impl fmt::Display for Summary {
         for entry in &self.entries {
             let (name, calls, launches) = (&entry.name, entry.calls, entry.launches);
             writeln!(f, "  {name:<11} {calls} calls, {launches} launches, {} in matrix products", arithmetic(entry.flops))?;
+            exchanged(&entry.exchanges, f)?;
         }
         Ok(())
     }
+}
+
+/// One line per kind of collective: `along data  all_gather  24 times, 18.0 MiB sent`.
+fn exchanged(all: &[Exchanged], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let width = all.iter().map(|one| one.axes.chars().count()).max().unwrap_or(0);
+    let digits = all.iter().map(|one| one.count.to_string().len()).max().unwrap_or(0);
+    for Exchanged { axes, exchange, count, bytes } in all {
+        writeln!(f, "    along {axes:width$}  {exchange:14} {count:>digits$} times, {:>9} sent by each rank", human(*bytes))?;
+    }
+    Ok(())
 }
 
 /// Operations as a person says them: `43.1 GFLOP`.

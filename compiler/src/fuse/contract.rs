@@ -63,6 +63,7 @@ impl<'a> Operands<'a> {
             name: self.facts.dims[*dim].name.clone(),
             size: self.facts.dims[*dim].size,
             role: *role,
+            axes: Vec::new(),
         };
         let dims: PrimaryMap<_, _> = self.dims.iter().map(dim).collect();
         let mut kernel = KernelData { name, dims, operands: self.operands.into_iter().collect(), skeleton };

@@ -81,7 +81,12 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(facts: &'a Facts<'a>, group: &'a Group, storage: &'a mut Storage, step: Step, order: &[(Dim, Role)]) -> Self {
-        let dim = |(dim, role): &(Dim, Role)| KernelDim { name: facts.dims[*dim].name.clone(), size: facts.dims[*dim].size, role: *role };
+        let dim = |(dim, role): &(Dim, Role)| KernelDim {
+            name: facts.dims[*dim].name.clone(),
+            size: facts.dims[*dim].size,
+            role: *role,
+            axes: Vec::new(),
+        };
         let dims = order.iter().map(dim).collect();
         let skeleton = Skeleton::Contract { alpha: 1.0 };
         let kernel = KernelData { name: super::name::rows(facts, group), dims, operands: PrimaryMap::new(), skeleton };

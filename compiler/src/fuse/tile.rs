@@ -92,6 +92,8 @@ fn merge_pair(kernel: &mut KernelData, outer: Axis, inner: Axis) {
     let name = format!("{}*{}", kernel.dims[outer].name, kernel.dims[inner].name);
     kernel.dims[inner].name = name;
     kernel.dims[inner].size *= kernel.dims[outer].size;
+    let axes = kernel.dims[outer].axes.clone();
+    kernel.dims[inner].axes.extend(axes);
     remove(kernel, outer);
 }
 
@@ -105,7 +107,8 @@ fn drop_single(kernel: &mut KernelData, folded: &mut u32) {
     let contract = matches!(kernel.skeleton, Skeleton::Contract { .. });
     while let Some(axis) = kernel.dims.keys().find(|axis| {
         let dim = &kernel.dims[*axis];
-        dim.size == 1 && (if contract { several(kernel, dim.role) } else { !needed(kernel, *axis) })
+        // a cut dim stays: the proof of what is a partial sum reads its axes
+        dim.size == 1 && dim.axes.is_empty() && (if contract { several(kernel, dim.role) } else { !needed(kernel, *axis) })
     }) {
         let rows = row_axes(kernel);
         let in_fold = rows.iter().rev().take(*folded as usize).any(|row| *row == axis);

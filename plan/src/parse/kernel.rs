@@ -61,7 +61,7 @@ fn complete(kernel: &mut KernelData, extents: &[Option<u64>], head: &Cursor<'_>)
     Ok(())
 }
 
-/// `[Batch 8, Seq 256] lanes [Embed 384]`.
+/// `[Batch 8 / data, Seq 256] lanes [Embed 384]`.
 fn dims(cursor: &mut Cursor<'_>) -> Result<PrimaryMap<Axis, KernelDim>, ParseError> {
     let mut dims: PrimaryMap<Axis, KernelDim> = PrimaryMap::new();
     loop {
@@ -76,7 +76,9 @@ fn dims(cursor: &mut Cursor<'_>) -> Result<PrimaryMap<Axis, KernelDim>, ParseErr
         let group = cursor.bracketed(|cursor| {
             let at = cursor.here("a dim that no other is named like, and at most 16 of them");
             let name = cursor.dim()?;
-            Ok((KernelDim { name, size: cursor.integer()?, role }, at))
+            let size = cursor.integer()?;
+            let axes = if cursor.skip_sign("/") { cursor.axes()? } else { Vec::new() };
+            Ok((KernelDim { name, size, role, axes }, at))
         })?;
         for (dim, at) in group {
             if dims.len() >= MOST_DIMS || dims.values().any(|other| other.name == dim.name) {

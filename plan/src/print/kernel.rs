@@ -44,11 +44,11 @@ fn exchange(skeleton: &Skeleton) -> Option<String> {
     Some(how.map_or(along.clone(), |how| format!("{how} {along}")))
 }
 
-/// `[Batch 8, Seq 256] lanes [Embed 384]`: neighbours with one role share brackets.
+/// `[Batch 8 / data, Seq 256] lanes [Embed 384]`: neighbours with one role share brackets.
 fn dims(kernel: &KernelData) -> Vec<String> {
     let mut groups: Vec<(Role, Vec<String>)> = Vec::new();
     for dim in kernel.dims.values() {
-        let shown = format!("{} {}", name::dim(&dim.name), dim.size);
+        let shown = format!("{} {}{}", name::dim(&dim.name), dim.size, name::cut(&dim.axes));
         match groups.last_mut() {
             Some((role, group)) if *role == dim.role => group.push(shown),
             Some(_) | None => groups.push((dim.role, vec![shown])),

@@ -42,6 +42,11 @@ pub(crate) fn axes(axes: &[String]) -> String {
     if axes.is_empty() { "()".to_owned() } else { axes.iter().map(|axis| quoted(axis)).collect::<Vec<_>>().join("*") }
 }
 
+/// ` / data*tensor` after the size of a dim that these axes cut.
+pub(super) fn cut(axes: &[String]) -> String {
+    if axes.is_empty() { String::new() } else { format!(" / {}", self::axes(axes)) }
+}
+
 /// `coord(data*tensor back 1, times 16)`.
 pub(super) fn coordinate(coordinate: &Coordinate) -> String {
     let back = if coordinate.back == 0 { String::new() } else { format!(" back {}", coordinate.back) };

@@ -1,17 +1,21 @@
 //! The state of a plan as text: mesh, arena, inputs, weights and readouts, one line each.
 
 use super::{Text, name};
-use crate::{DimSize, Flat, Init, Plan, Region, RegionKind, Rest, Weight};
+use crate::{DimSize, Flat, Init, Mesh, Plan, Region, RegionKind, Rest, Weight};
 
 /// The devices, and the parts of a batch; one device and one part are not mentioned.
 pub(super) fn mesh(plan: &Plan, text: &mut Text) {
     if !plan.mesh.axes.is_empty() {
-        let axes: Vec<String> = plan.mesh.axes.iter().map(|axis| format!("{} {}", name::quoted(&axis.name), axis.size)).collect();
-        text.line(0, &[format!("mesh {}", axes.join(", "))]);
+        text.line(0, &[format!("mesh {}", mesh_text(&plan.mesh))]);
     }
     if plan.microbatches > 1 {
         text.line(0, &[format!("microbatches {}", plan.microbatches)]);
     }
+}
+
+/// `data 2, tensor 4`.
+pub(crate) fn mesh_text(mesh: &Mesh) -> String {
+    mesh.axes.iter().map(|axis| format!("{} {}", name::quoted(&axis.name), axis.size)).collect::<Vec<_>>().join(", ")
 }
 
 /// The arena and its regions, offsets and sizes in bytes.
@@ -107,8 +111,7 @@ pub(super) fn place(plan: &Plan, region: Region, offset: u64) -> String {
 }
 
 fn dims(dims: &[DimSize]) -> String {
-    let cut = |dim: &DimSize| if dim.axes.is_empty() { String::new() } else { format!(" / {}", name::axes(&dim.axes)) };
-    let pieces: Vec<String> = dims.iter().map(|dim| format!("{} {}{}", name::dim(&dim.name), dim.size, cut(dim))).collect();
+    let pieces: Vec<String> = dims.iter().map(|dim| format!("{} {}{}", name::dim(&dim.name), dim.size, name::cut(&dim.axes))).collect();
     format!("[{}]", pieces.join(", "))
 }
 

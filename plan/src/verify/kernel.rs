@@ -47,7 +47,7 @@ const SEGMENTED: [Want; 3] = [
 /// The kernel.
 pub(super) fn kernel(plan: &Plan, kernel: &KernelData, report: &mut Report) {
     dims(kernel, report);
-    mesh::coordinates(plan, kernel, report);
+    mesh::kernel(plan, kernel, report);
     report.unique(kernel.operands.values().map(|operand| operand.name.as_str()));
     let right = kernel.operands.values().all(|operand| operand.strides.len() == kernel.dims.len());
     report.check(right, Rule::OperandStrides, || "an operand does not have one stride per dim".to_owned());

@@ -6,6 +6,9 @@ use crate::mesh::Coordinate;
 use crate::{DimSize, KernelData, Plan, print};
 use std::collections::BTreeSet;
 
+/// More axes than this make no mesh: a set of them is a word's bits.
+pub(crate) const MOST_AXES: usize = 64;
+
 /// More ranks than this make no mesh.
 const MOST_RANKS: u64 = 1 << 32;
 
@@ -16,6 +19,7 @@ pub(super) fn mesh(plan: &Plan, report: &mut Report) {
     let ranks = plan.mesh.axes.iter().try_fold(1u64, |ranks, axis| ranks.checked_mul(axis.size));
     let counted = ranks.is_some_and(|ranks| (1..=MOST_RANKS).contains(&ranks));
     report.check(counted, Rule::MeshAxis, || "the mesh has no ranks, or more than 32 bits count".to_owned());
+    report.check(plan.mesh.axes.len() <= MOST_AXES, Rule::MeshAxis, || format!("more than {MOST_AXES} axes"));
     report.check(plan.microbatches > 0, Rule::Microbatches, || "a batch is cut into no parts".to_owned());
     for input in &plan.inputs {
         let whole = input.dims.first().is_none_or(|batch| batch.size.is_multiple_of(plan.microbatches.max(1)));
@@ -42,8 +46,11 @@ fn cut(plan: &Plan, name: &str, dims: &[DimSize], report: &mut Report) {
     }
 }
 
-/// The coordinates that a kernel uses.
-pub(super) fn coordinates(plan: &Plan, kernel: &KernelData, report: &mut Report) {
+/// The cut dims of a kernel, and the coordinates that it uses.
+pub(super) fn kernel(plan: &Plan, kernel: &KernelData, report: &mut Report) {
+    for dim in kernel.dims.values() {
+        report.check(axes(plan, &dim.axes), Rule::MeshAxis, || format!("{} is cut along {}", dim.name, print::axes(&dim.axes)));
+    }
     match &kernel.skeleton {
         Skeleton::Rows(rows) => rows.nodes.values().for_each(|node| match node {
             NodeData::Coordinate(own) => coordinate(plan, own, i32::MAX as u64, report),

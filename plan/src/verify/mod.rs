@@ -65,32 +65,37 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<Violation>> {
     if report.violations.is_empty() {
         entry::entries(plan, &mut report);
     }
-    if report.violations.is_empty() { Ok(()) } else { Err(report.violations) }
+    report.finish()
 }
 
 /// Violations so far, and what is being looked at.
 #[derive(Default)]
-struct Report {
+pub(crate) struct Report {
     at: String,
     violations: Vec<Violation>,
 }
 
 impl Report {
-    fn at(&mut self, at: &str) {
+    pub(crate) fn at(&mut self, at: &str) {
         self.at = at.to_owned();
     }
 
-    fn add(&mut self, rule: Rule, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, rule: Rule, message: impl Into<String>) {
         if self.violations.len() < MOST {
             self.violations.push(Violation { rule, at: self.at.clone(), message: message.into() });
         }
     }
 
     /// Adds a violation unless this holds.
-    fn check(&mut self, holds: bool, rule: Rule, message: impl FnOnce() -> String) {
+    pub(crate) fn check(&mut self, holds: bool, rule: Rule, message: impl FnOnce() -> String) {
         if !holds {
             self.add(rule, message());
         }
+    }
+
+    /// All that was found.
+    pub(crate) fn finish(self) -> Result<(), Vec<Violation>> {
+        if self.violations.is_empty() { Ok(()) } else { Err(self.violations) }
     }
 
     fn unique<'n>(&mut self, names: impl Iterator<Item = &'n str>) {

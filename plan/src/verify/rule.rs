@@ -71,6 +71,26 @@ pub enum Rule {
     Microbatches,
     /// The pieces of a flat block hold all of its tensors.
     FlatPiece,
+    /// No rank waits for ever.
+    Progress,
+    /// Partial values pass only through what is linear, and are whole where they are used or kept.
+    Partial,
+    /// Reductions reduce what is partial over just their axes, by the same operation, once.
+    Reduction,
+    /// What differs between ranks along an axis is read and kept as cut along it, and nothing else is.
+    Placement,
+    /// What was written as one element is not read as another.
+    Element,
+    /// What moved along a ring meets only what moved as far, and positions know of it.
+    Moved,
+    /// An entry reads what it has written, or state and data.
+    Undefined,
+    /// What was gathered for one turn of a loop is not read after it.
+    Stale,
+    /// What a collective brought is read.
+    Unread,
+    /// Entries are short enough to be followed.
+    Unproven,
     /// A collective has the operands and dims that its exchange needs, between at least two ranks.
     Collective,
 }
@@ -112,6 +132,16 @@ impl Rule {
             Rule::MeshAxis => "mesh-axis",
             Rule::Microbatches => "microbatches",
             Rule::FlatPiece => "flat-piece",
+            Rule::Progress => "progress",
+            Rule::Partial => "partial",
+            Rule::Reduction => "reduction",
+            Rule::Placement => "placement",
+            Rule::Element => "element",
+            Rule::Moved => "moved",
+            Rule::Undefined => "undefined",
+            Rule::Stale => "stale",
+            Rule::Unread => "unread",
+            Rule::Unproven => "unproven",
             Rule::Collective => "collective",
         }
     }

@@ -8,10 +8,16 @@ fn error(text: &str) -> String {
 }
 
 /// What is replaced in the first plan, by what, and what is said.
-const SLIPS: [(&str, &str, &str); 22] = [
+const SLIPS: [(&str, &str, &str); 28] = [
     ("plan Bigram\n", "", "line 1, column 1: expected `plan` and the plan's name, found `format`"),
     ("format 1", "format 7", "line 2, column 8: expected format version 1, found `7`"),
     ("format 1\n", "format 1\nhash 00\n", "line 3, column 6: expected 32 hexadecimal digits, found `00`"),
+    ("format 1\n", "format 1\nmesh data 2, data 3\n", "line 3, column 14: expected an axis that no other is named like, found `data`"),
+    ("format 1\n", "format 1\nmicrobatches 0\n", "line 3, column 14: expected a number of microbatches that is not 0, found `0`"),
+    ("weights+448 gradient", "weights+448 piece 64 data gradient", "line 26, column 79: expected `of`, found `data`"),
+    ("Batch 4, Seq 8] below", "Batch 4 / data*, Seq 8] below", "line 21, column 34: expected an axis of the mesh, found `,`"),
+    ("k1 norm rows", "k1 norm all_reduce product", "line 39, column 27: expected `sum`, `max`, `min` or `argmax`, found `product`"),
+    ("c = x - mean", "c = x - coord(data back)", "line 43, column 26: expected a whole number of at most 64 bits, found `)`"),
     ("below 10 in tokens", "below 10 in token", "line 21, column 47: expected the name of a region declared above, found `token`"),
     ("normal 0.02", "gaussian 0.02", "line 24, column 42: expected `constant`, `normal` or `uniform`, found `gaussian`"),
     ("normal 0.02", "normal 1e39", "line 24, column 49: expected a number, found `1e39`"),

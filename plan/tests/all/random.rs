@@ -6,7 +6,7 @@ use meshwright_plan::kernel::{
     Access, Axis, Effect, Gather, KernelDim, Map, Move, Node, NodeData, Operand, Reduce, Role, Rows, Skeleton, Slot,
 };
 use meshwright_plan::mesh::Coordinate;
-use meshwright_plan::{Element, KernelData, parse, print, summary, verify};
+use meshwright_plan::{Element, KernelData, parse, print, proof, summary, verify};
 use proptest::prelude::*;
 
 const MAPS: [Map; 31] = [
@@ -70,8 +70,9 @@ fn kernel(numbers: &[u32]) -> KernelData {
     let mut dice = Dice(numbers.iter());
     let mut dims = PrimaryMap::new();
     for name in &DIMS[..dice.below(DIMS.len() + 1)] {
-        let role = if dice.flip() { Role::Lane } else { Role::Row };
-        dims.push(KernelDim { name: (*name).to_owned(), size: 1 + dice.below(5) as u64, role });
+        let role = [Role::Row, Role::Lane, Role::Member][dice.below(3)];
+        let axes = axes(&mut dice);
+        dims.push(KernelDim { name: (*name).to_owned(), size: 1 + dice.below(5) as u64, role, axes });
     }
     let mut operands = PrimaryMap::new();
     for name in &NAMES[..1 + dice.below(NAMES.len())] {
@@ -182,7 +183,7 @@ proptest! {
         }
         let text: String = text.into_iter().collect();
         if let Ok(plan) = parse::parse(&text) {
-            let _ = verify::verify(&plan);
+            let _ = verify::verify(&plan).and_then(|()| proof::prove(&plan));
             let _ = summary::summary(&plan).to_string();
             let printed = print::print(&plan);
             let again = parse::parse(&printed).map_err(|error| TestCaseError::fail(format!("{error}\n{printed}")))?;

@@ -26,8 +26,8 @@ impl Maker {
             operands: Default::default(),
             skeleton: Skeleton::Contract { alpha: 1.0 },
         };
-        kernel.dims.push(KernelDim { name: "Row".into(), size: rows, role: Role::Row });
-        kernel.dims.push(KernelDim { name: "Lane".into(), size: lanes, role: Role::Lane });
+        kernel.dims.push(KernelDim { name: "Row".into(), size: rows, role: Role::Row, axes: Vec::new() });
+        kernel.dims.push(KernelDim { name: "Lane".into(), size: lanes, role: Role::Lane, axes: Vec::new() });
         Maker { kernel, rows: Rows { nodes: Default::default(), effects: Vec::new(), folded: 0, blocks: 1 } }
     }
 
@@ -202,7 +202,7 @@ fn attention(batch: u64, heads: u64, length: u64, feature: u64, backward: bool) 
         skeleton: Skeleton::Contract { alpha: 1.0 },
     };
     for (role, size) in roles.into_iter().chain([(Role::Value, feature)]) {
-        kernel.dims.push(KernelDim { name: format!("{role:?}"), size, role });
+        kernel.dims.push(KernelDim { name: format!("{role:?}"), size, role, axes: Vec::new() });
     }
     let [t, h, d] = [length, heads, feature].map(|size| size as i64);
     let whole = [t * h * d, d];

@@ -9,7 +9,7 @@ use meshwright_plan::{Element, Kernel, Plan};
 
 /// A kernel from (role, size) of its dims and (element, access, strides) of its operands.
 fn kernel(dims: &[(Role, u64)], operands: &[(Element, Access, &[i64])], skeleton: Skeleton) -> KernelData {
-    let dim = |(at, (role, size)): (usize, &(Role, u64))| KernelDim { name: format!("D{at}"), size: *size, role: *role };
+    let dim = |(at, (role, size)): (usize, &(Role, u64))| KernelDim { name: format!("D{at}"), size: *size, role: *role, axes: Vec::new() };
     let operand = |(at, (element, access, strides)): (usize, &(Element, Access, &[i64]))| {
         let last: i64 = dims.iter().zip(*strides).map(|((_, size), stride)| (*size as i64 - 1) * stride).sum();
         Operand { name: format!("o{at}"), element: *element, access: *access, strides: strides.to_vec(), extent: last as u64 + 1 }

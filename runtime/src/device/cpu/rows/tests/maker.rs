@@ -37,10 +37,10 @@ impl Maker {
     pub(super) fn new(rows: &[u64], lanes: u64) -> Maker {
         let mut dims = PrimaryMap::new();
         for (index, size) in rows.iter().enumerate() {
-            dims.push(KernelDim { name: format!("R{index}"), size: *size, role: Role::Row });
+            dims.push(KernelDim { name: format!("R{index}"), size: *size, role: Role::Row, axes: Vec::new() });
         }
         if lanes > 0 {
-            dims.push(KernelDim { name: "L".into(), size: lanes, role: Role::Lane });
+            dims.push(KernelDim { name: "L".into(), size: lanes, role: Role::Lane, axes: Vec::new() });
         }
         let (operands, nodes) = (PrimaryMap::new(), PrimaryMap::new());
         Maker { dims, operands, nodes, effects: Vec::new(), folded: 0, blocks: 1, bounds: Vec::new(), same: Vec::new() }

@@ -1,0 +1,40 @@
+//! Proofs that a plan for a mesh is right, from its text alone and without counting ranks.
+//!
+//! Requires a plan that verifies. Ensures, if nothing is returned:
+//!
+//! - progress: every collective is between ranks that run one text, so that all members of its group come to it, in the same order
+//!   (`progress`);
+//! - scale: followed through kernels, collectives, programs and entries, what stands at every place is known to be whole or a partial sum,
+//!   maximum or minimum over certain axes. Partial values pass only through what is linear (sums of equally partial values, factors that are
+//!   the same on the ranks that are summed, contractions with whole values); a reduction reduces exactly what is partial over its axes, and
+//!   nothing twice; gradients of record, weights, readouts and outputs are whole in the end (`rows`, `transfer`);
+//! - placement: what differs between ranks along an axis is read by operands with a dim that this axis cuts, and the other way about; pieces
+//!   are put together in the order of axes in which they were cut;
+//!   random numbers count on across ranks; what was written as one element is not read as another; what a ring moved meets only what moved as far, and attention knows how far its keys came;
+//! - hazards: nothing is read in an entry that it did not write (but state and data); nothing that a collective brought is overwritten or
+//!   dropped unread; what was gathered for one turn of a loop is not read after it, if the next turn reuses its place.
+//!
+//! What it does not see, and what numbers have to show: constant factors inside kernels; which of two dims an axis cuts, and how a collective's
+//! view orders its rows; one layer's weights in the place of another's, or any value in the place of one of the same kind, a place that is
+//! reused too early by such a value among them; elements that several ranks hold counted more than once in a norm.
+
+mod contents;
+mod memory;
+mod outcome;
+mod progress;
+mod rows;
+mod timeline;
+mod transfer;
+
+use crate::Plan;
+use crate::verify::{Report, Violation};
+
+/// All violations that were found (at most 100), in the order in which the entries run.
+pub fn prove(plan: &Plan) -> Result<(), Vec<Violation>> {
+    let mut report = Report::default();
+    progress::progress(plan, &mut report);
+    if plan.mesh.ranks() > 1 {
+        timeline::entries(plan, &mut report);
+    }
+    report.finish()
+}
