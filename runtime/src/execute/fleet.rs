@@ -46,7 +46,7 @@ impl Fleet {
         let workers = if ranks == 1 { 1 } else { pool.threads().min(ranks) };
         let (scalars, exact) = (vec![0.0; plan.scalars.len()], vec![0.0; plan.scalars.len()]);
         let whole = if ranks == 1 { (vec![], vec![]) } else { whole_inputs(&plan) };
-        let shared = Shared { plan, device, local, bell: Bell::new(workers), entries, seed, scalars };
+        let shared = Shared { plan, device, local, bell: Bell::new(workers, pool.spin()), entries, seed, scalars };
         let (workers, threads) = if ranks == 1 {
             (vec![shared.device.worker(pool)], None)
         } else {

@@ -4,7 +4,7 @@
 //! work in vain. Ensures: nobody misses a ring; a wait spins for at most 50 µs, then sleeps. That *all* workers wait in vain is seen exactly:
 //! each has looked after the last ring, and nobody is left to ring again.
 
-use super::{Patience, SPIN};
+use super::Patience;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,10 +39,9 @@ pub struct Bell {
 }
 
 impl Bell {
-    /// A bell for so many workers.
+    /// A bell for so many workers, who spin as long as threads of their pool do ([`super::Pool::spin`]).
     #[must_use]
-    pub fn new(workers: usize) -> Bell {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    pub fn new(workers: usize, spin: Duration) -> Bell {
         Bell {
             rings: AtomicU64::new(0),
             seats: (0..workers).map(|_| Seat(AtomicU64::new(BUSY))).collect(),
@@ -50,7 +49,7 @@ impl Bell {
             over: AtomicBool::new(false),
             bed: Mutex::new(()),
             woken: Condvar::new(),
-            spin: if workers <= cores { SPIN } else { Duration::ZERO },
+            spin,
         }
     }
 
@@ -134,7 +133,7 @@ mod tests {
 
     #[test]
     fn every_ring_is_heard() {
-        let bell = Bell::new(2);
+        let bell = Bell::new(2, Duration::from_micros(50));
         let turn = AtomicU64::new(0);
         // Two workers take turns; each waits for the other's ring.
         std::thread::scope(|scope| {
@@ -165,7 +164,7 @@ mod tests {
     #[test]
     fn waiting_in_vain_is_seen() {
         for workers in [1, 2, 5] {
-            let mut bell = Bell::new(workers);
+            let mut bell = Bell::new(workers, Duration::ZERO);
             for leaver in [false, true] {
                 bell.begin();
                 std::thread::scope(|scope| {

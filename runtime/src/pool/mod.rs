@@ -115,6 +115,12 @@ impl Pool {
         self.threads
     }
 
+    /// How long an idle thread spins before it parks: not at all if there are more threads than processors.
+    #[must_use]
+    pub fn spin(&self) -> Duration {
+        self.shared.spin
+    }
+
     /// Runs `body(cell, thread)` for every cell in `0..cells`, `thread` in `0..threads()`; two cells of one thread never overlap in time, so
     /// per-thread scratch is safe. May be called from several threads (one job at a time). Within a cell, only another pool of one thread may be
     /// called.

@@ -105,8 +105,8 @@ impl Shape {
     /// `out[i] (+)= reduction over r of in[r][me, i]`.
     unsafe fn pull_sum(&self, table: &Table, op: Reduce, member: usize, adds: bool) {
         let start = self.member(member, IN);
+        let mut tile = [0.0; TILE];
         self.each_tile(0..self.count(), |at, count| {
-            let mut tile = [0.0; TILE];
             // SAFETY: runs of the operands; the result is nobody's operand but this member's.
             unsafe {
                 self.sum(table, op, start + at[IN], &mut tile[..count]);
@@ -120,8 +120,8 @@ impl Shape {
     unsafe fn share_sum(&self, table: &Table, op: Reduce, member: usize, adds: bool) {
         let (all, members) = (self.count(), table.members());
         let border = |member: usize| if member == members { all } else { all * member / members / GRAIN * GRAIN };
+        let mut tile = [0.0; TILE];
         self.each_tile(border(member)..border(member + 1), |at, count| {
-            let mut tile = [0.0; TILE];
             // SAFETY: runs of the operands; these elements are this member's to read and to write, on all ranks.
             unsafe {
                 self.sum(table, op, at[IN], &mut tile[..count]);

@@ -3,6 +3,7 @@
 use super::{Local, Places, Stand};
 use crate::pool::bell::Bell;
 use meshwright_plan::{Kernel, Plan};
+use std::time::Duration;
 
 fn plan() -> Plan {
     let text = "plan \"two\"\nformat 1\nmesh data 3\nmicrobatches 1\narena 64\nregion x carries at 0 bytes 64\n\
@@ -19,7 +20,7 @@ fn places(values: &mut [f32; 6], adds: bool) -> Places {
 
 #[test]
 fn a_member_leaves_when_all_have_done_their_share() {
-    let (local, bell) = (Local::load(&plan()).expect("collectives"), Bell::new(1));
+    let (local, bell) = (Local::load(&plan()).expect("collectives"), Bell::new(1, Duration::ZERO));
     let kernel = Kernel::from_u32(0);
     for round in 0..3 {
         let mut values = [[1.0f32; 6], [2.0; 6], [4.0; 6]];
@@ -47,7 +48,7 @@ fn a_member_leaves_when_all_have_done_their_share() {
 #[test]
 fn different_collectives_do_not_mix() {
     for (kernel, adds) in [(1, false), (0, true)] {
-        let (mut local, bell) = (Local::load(&plan()).expect("collectives"), Bell::new(1));
+        let (mut local, bell) = (Local::load(&plan()).expect("collectives"), Bell::new(1, Duration::ZERO));
         let mut values = [[1.0f32; 6]; 3];
         let mut meetings = Vec::new();
         for (rank, values) in values.iter_mut().enumerate() {

@@ -2,6 +2,7 @@
 
 mod exchanges;
 mod failures;
+mod sequence;
 mod state;
 mod steps;
 
