@@ -11,6 +11,7 @@ mod examples;
 mod fixture;
 mod folder;
 mod meshes;
+mod mutants;
 mod numbers;
 mod plans;
 mod readme;

@@ -1,0 +1,132 @@
+//! Plans for meshes as the compiler makes them, damaged in every collective: each must be refused before it runs.
+//!
+//! Requires the cases of `cases/meshes`. Ensures that no collective can be lost, repeated, sent to other ranks or reduced otherwise unseen, neither
+//! inside programs nor between them.
+
+use crate::{folder, spec};
+use meshwright_plan::kernel::{Exchange, Reduce, Skeleton};
+use meshwright_plan::program::{Entry, Item};
+use meshwright_plan::{Kernel, Plan, Program, proof, verify};
+
+/// Small plans of every kind: each parallelism alone, and three axes together.
+const CASES: [&str; 8] = ["gpt_data", "gpt_tensor", "llama_sequence", "gpt_context", "llama_heads", "gpt_zero1", "llama_fsdp", "gpt_three"];
+
+fn refused(plan: &Plan) -> bool {
+    verify::verify(plan).is_err() || proof::prove(plan).is_err()
+}
+
+fn is_collective(plan: &Plan, kernel: Kernel) -> bool {
+    matches!(plan.kernels[kernel].skeleton, Skeleton::Collective(_))
+}
+
+/// Whether a program does nothing but exchange.
+fn exchanges(plan: &Plan, program: Program) -> bool {
+    plan.programs[program].launches.iter().all(|launch| is_collective(plan, launch.kernel))
+}
+
+/// Each plan that differs in one launch of a collective, lost or repeated.
+fn launches(plan: &Plan) -> Vec<(String, Plan)> {
+    let mut all = Vec::new();
+    for (number, program) in plan.programs.iter() {
+        for (at, launch) in program.launches.iter().enumerate().filter(|(_, launch)| is_collective(plan, launch.kernel)) {
+            let what = format!("launch {} of {}", at + 1, program.name);
+            if program.launches.len() > 1 {
+                let mut lost = plan.clone();
+                lost.programs[number].launches.remove(at);
+                all.push((format!("{what} is lost"), lost));
+            }
+            let mut twice = plan.clone();
+            twice.programs[number].launches.insert(at, launch.clone());
+            all.push((format!("{what} is repeated"), twice));
+        }
+    }
+    all
+}
+
+/// Each plan in which one collective kernel does something else.
+fn kernels(plan: &Plan) -> Vec<(String, Plan)> {
+    let mut all = Vec::new();
+    for (number, kernel) in plan.kernels.iter() {
+        let Skeleton::Collective(collective) = &kernel.skeleton else { continue };
+        let mut change = |what: &str, exchange: Exchange, axes: Vec<String>| {
+            let mut other = plan.clone();
+            let Skeleton::Collective(changed) = &mut other.kernels[number].skeleton else { return };
+            (changed.exchange, changed.axes) = (exchange, axes);
+            all.push((format!("{number} {}: {what}", kernel.name), other));
+        };
+        let others = plan.mesh.axes.iter().map(|axis| vec![axis.name.clone()]).filter(|axes| *axes != collective.axes);
+        others.for_each(|axes| change("along another axis", collective.exchange, axes));
+        match collective.exchange {
+            Exchange::AllReduce(Reduce::Sum) => change("another reduction", Exchange::AllReduce(Reduce::Max), collective.axes.clone()),
+            Exchange::ReduceScatter(Reduce::Sum) => change("another reduction", Exchange::ReduceScatter(Reduce::Max), collective.axes.clone()),
+            Exchange::AllReduce(_) => change("another reduction", Exchange::AllReduce(Reduce::Sum), collective.axes.clone()),
+            Exchange::ReduceScatter(_) => change("another reduction", Exchange::ReduceScatter(Reduce::Sum), collective.axes.clone()),
+            Exchange::AllGather | Exchange::AllToAll | Exchange::Permute { .. } => {}
+        }
+    }
+    all
+}
+
+/// Each plan in which one call that only exchanges is lost. The last evaluation's numbers count, too.
+fn calls(plan: &Plan) -> Vec<(String, Plan)> {
+    let mut all = Vec::new();
+    for (at, entry) in plan.entries.iter().enumerate().filter(|(_, entry)| entry.name != "start") {
+        for number in 0..count(plan, &entry.body) {
+            let mut left = number;
+            let mut other = plan.clone();
+            let mut lost = String::new();
+            let body = without(plan, &entry.body, &mut left, &mut lost);
+            other.entries[at] = Entry { name: entry.name.clone(), body };
+            all.push((format!("entry {} calls {lost} no more", entry.name), other));
+        }
+    }
+    all
+}
+
+fn count(plan: &Plan, items: &[Item]) -> usize {
+    let one = |item: &Item| match item {
+        Item::Loop { body, .. } => count(plan, body),
+        Item::Call(call) => usize::from(exchanges(plan, call.program)),
+        _ => 0,
+    };
+    items.iter().map(one).sum()
+}
+
+/// The items without exchange number `left`; a loop that is empty then is gone.
+fn without(plan: &Plan, items: &[Item], left: &mut usize, lost: &mut String) -> Vec<Item> {
+    let mut kept = Vec::new();
+    for item in items {
+        match item {
+            Item::Loop { index, start, end, reverse, body } => {
+                let body = without(plan, body, left, lost);
+                if !body.is_empty() {
+                    kept.push(Item::Loop { index: *index, start: *start, end: *end, reverse: *reverse, body });
+                }
+            }
+            Item::Call(call) if exchanges(plan, call.program) && lost.is_empty() => match left.checked_sub(1) {
+                Some(next) => {
+                    *left = next;
+                    kept.push(item.clone());
+                }
+                None => *lost = plan.programs[call.program].name.clone(),
+            },
+            item => kept.push(item.clone()),
+        }
+    }
+    kept
+}
+
+#[test]
+fn no_damaged_collective_of_a_compiled_plan_is_accepted() {
+    let mut tried = 0;
+    let mut accepted = Vec::new();
+    for case in CASES {
+        let plan = spec::compile(&folder::root().join(format!("tests/cases/meshes/{case}.mesh")), &[]).plan;
+        assert!(!refused(&plan), "{case}");
+        let mutants = [launches(&plan), kernels(&plan), calls(&plan)].concat();
+        tried += mutants.len();
+        accepted.extend(mutants.iter().filter(|(_, mutant)| !refused(mutant)).map(|(what, _)| format!("{case}: {what}")));
+    }
+    assert!(tried > 250, "only {tried} mutants");
+    assert!(accepted.is_empty(), "{} of {tried} mutants are accepted\n{}", accepted.len(), accepted.join("\n"));
+}
