@@ -4,7 +4,7 @@
 //! - `Anchor` stands only where a copy is made, `Stop` nowhere; elementwise operators read the arguments of `Expand` directly;
 //! - reductions are over real numbers and at least one dim; there is no `CumsumReverse`;
 //! - contractions have more than one point along m, n and k; k merges into one dim in both operands, others are products and sums;
-//! - a `Scatter` shares no dims between its index and its result, others are comparisons with positions; what it keeps merges into one dim;
+//! - a `Scatter` sums over dims of its index, others are comparisons with positions; what it keeps beside the index's dims merges into one dim;
 //! - keys and values of attention's gradient have all dims that either shares with queries;
 //! - lookups in and rolls of what an elementwise function gives are functions of lookups and rolls, where that is less work;
 //! - every `Merge` is a view; the arguments of `Concat` are copies of their own;

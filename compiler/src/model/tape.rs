@@ -3,6 +3,7 @@
 //! Requires typed arguments: callers have checked dims and elements. Ensures the layout rule: a result's dims stand in the order of its first
 //! operand's, then new ones, and the batch dim is outermost. Functions are cut from the tape afterwards ([`super::cut`]).
 
+use super::expr::experts::Spot;
 use crate::op::{Body, Dim, DimData, Dims, Element, Index, Map, Op, Origin, OriginData, Origins, Reduce, Shape, Type, Value};
 use meshwright_grammar::Span;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,9 +51,12 @@ pub(crate) struct Tape {
     pub pieces: Vec<Piece>,
     /// Losses and metrics in order.
     pub reports: Vec<Report>,
+    /// What is known of the spots that `dispatch` gave.
+    pub spots: BTreeMap<Value, Spot>,
     here: Origin,
     known: BTreeMap<(Option<Span>, String), Origin>,
     primes: BTreeMap<Dim, Dim>,
+    products: BTreeMap<(Dim, Dim), Dim>,
     constants: BTreeMap<Value, f64>,
 }
 
@@ -69,9 +73,11 @@ impl Tape {
             outer: BTreeSet::new(),
             pieces: vec![Piece { start: 0, name: None, iteration: 0 }],
             reports: Vec::new(),
+            spots: BTreeMap::new(),
             here,
             known: BTreeMap::new(),
             primes: BTreeMap::new(),
+            products: BTreeMap::new(),
             constants: BTreeMap::new(),
         }
     }
@@ -113,6 +119,18 @@ impl Tape {
         let primed = self.dims.push(DimData { name: format!("{name}'"), size, span });
         self.primes.insert(dim, primed);
         primed
+    }
+
+    /// The dim that two dims merge into (`Expert*Slot`), always the same one for them.
+    pub fn product(&mut self, outer: Dim, inner: Dim) -> Dim {
+        if let Some(product) = self.products.get(&(outer, inner)) {
+            return *product;
+        }
+        let name = format!("{}*{}", self.dims[outer].name, self.dims[inner].name);
+        let (size, span) = (self.size(outer).saturating_mul(self.size(inner)), self.dims[inner].span);
+        let product = self.dims.push(DimData { name, size, span });
+        self.products.insert((outer, inner), product);
+        product
     }
 
     /// The dim that `dim` was primed from, or itself.

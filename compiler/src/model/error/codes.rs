@@ -136,6 +136,24 @@ pub const CODES: &[CodeInfo] = &[
         explanation: "Types compare as sets of dims; their order is memory layout.",
     },
     CodeInfo {
+        code: "model::experts",
+        title: "a choice among another number of experts",
+        explanation: "`dispatch` sends a token to the expert whose number was chosen, so the choice must range over as many places as there are \
+            experts. The two dims are different dims (the router's outputs, the experts) of one size.",
+    },
+    CodeInfo {
+        code: "model::spot",
+        title: "`combine` without the spots of a `dispatch`",
+        explanation: "The second result of `dispatch` says where each choice of each token went, or that it found no slot. `combine` needs it as \
+            it came.",
+    },
+    CodeInfo {
+        code: "model::shares",
+        title: "shares that are not one for each choice",
+        explanation: "`combine` multiplies what each chosen expert made of a token by the share of that choice, so shares have the dims of the \
+            choice: those of the tokens without their features, and that of the choices.",
+    },
+    CodeInfo {
         code: "model::sizes",
         title: "sizes that do not fit",
         explanation: "A split's parts multiply to the whole, a concatenation's add up to it, a renamed dim keeps its size. The message shows \

@@ -4,6 +4,7 @@
 
 mod codes;
 pub(crate) mod dims;
+pub(crate) mod experts;
 pub(crate) mod layers;
 pub(crate) mod names;
 pub(crate) mod operators;
