@@ -15,5 +15,6 @@ mod plans;
 mod readme;
 mod snapshot;
 mod spec;
+mod states;
 mod tidy;
 mod trained;

@@ -47,6 +47,7 @@ pub fn locate(graph: &Graph, state: &State, call: usize, role: Role) -> Located 
         | Role::ResultGrad(_)
         | Role::ParamGrad(_)
         | Role::Report(_)
+        | Role::Total(_)
         | Role::Rest
         | Role::Gradient
         | Role::Moment(_)
@@ -104,6 +105,10 @@ impl<'a> Binder<'a> {
                 let offset = regions.slot(Slot::Report(self.source, segment, number));
                 let accumulate = self.begin(Sum::Report(segment, number), self.first_of_step());
                 Address { accumulate, ..at(regions.results, offset) }
+            }
+            Role::Total(number) => {
+                let offset = self.placed.frames.totals[call][number as usize];
+                Address { accumulate: self.first_of_step(), ..at(regions.totals.unwrap_or(regions.results), offset) }
             }
             Role::SquareSum => at(regions.results, regions.slot(Slot::SquareSum)),
             Role::Factor => at(regions.results, regions.slot(Slot::Factor)),

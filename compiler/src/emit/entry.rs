@@ -34,7 +34,7 @@ struct Maker<'a> {
 pub fn step(placed: &Placed, state: &State, programs: &mut Programs, regions: &mut Regions) -> Entry {
     let timeline = schedule::step(placed.graph);
     let mut entry = forward("step", placed, &timeline, state, programs, regions);
-    entry.body.extend(update::items(placed.graph, state, &timeline, programs, regions));
+    entry.body.extend(update::items(placed, state, &timeline, programs, regions));
     entry
 }
 
@@ -60,7 +60,7 @@ impl Maker<'_> {
             Event::Forward(at) => (at, Kind::Forward),
             Event::ForwardOnly(at) => (at, Kind::ForwardOnly),
             Event::Backward(at) => (at, Kind::Backward),
-            Event::SquareSum | Event::Factor | Event::Control | Event::Update => return None,
+            Event::SquareSum | Event::Factor | Event::Control | Event::Next | Event::Update => return None,
         };
         let segment = segment_of(&self.placed.graph.calls[at]);
         if !self.made.contains_key(&(segment, kind)) {

@@ -33,6 +33,8 @@ pub struct Regions {
     pub stash: Region,
     pub scratch: Region,
     pub results: Region,
+    /// Sums over the batch for the next states, if there are any.
+    pub totals: Option<Region>,
     pub zeros: Region,
     /// Numbers in `results`: 64 bytes each, so that each can be bound by itself.
     slots: Vec<Slot>,
@@ -56,6 +58,7 @@ impl Regions {
     pub fn new(train: &Placed, state: &State) -> Self {
         let mut all = PrimaryMap::new();
         let mut add = |name: String, kind, bytes| all.push(RegionData { name, kind, offset: 0, bytes });
+        let totals = train.frames.total_bytes;
         let moments = train.graph.update.as_ref().map_or(0, |update| update.moments);
         Regions {
             weights: add("weights".into(), RegionKind::Weights, state.bytes),
@@ -66,6 +69,7 @@ impl Regions {
             stash: add("stash".into(), RegionKind::Stash, 0),
             scratch: add("scratch".into(), RegionKind::Scratch, 0),
             results: add("results".into(), RegionKind::Results, 0),
+            totals: (totals > 0).then(|| add("totals".into(), RegionKind::Results, totals)),
             zeros: add("zeros".into(), RegionKind::Results, 0),
             slots: Vec::new(),
             all,

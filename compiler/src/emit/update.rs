@@ -1,14 +1,16 @@
-//! The end of a step: norm, factor, control word and updates, over flat ranges of the blocks.
+//! The end of a step: norm, factor, control word, next states, and updates over flat ranges of the blocks.
 
-use super::bind::at;
+use super::Placed;
+use super::bind::{Binder, at, locate};
 use super::program::{Key, Located, Made, Programs};
 use super::region::{Regions, Slot, Source};
 use super::roll;
 use crate::fuse;
-use crate::graph::ir::{Graph, Program, Role, Update};
+use crate::graph::ir::{Graph, Program, Role, Segment, Update};
 use crate::memory::state::{BlockData, RANGE, Range, State};
 use crate::op::{Dim, DimData, Dims, Op, Value};
 use crate::schedule::ir::{Event, Timeline};
+use crate::schedule::segment_of;
 use meshwright_plan::program::{Address, Call, CallAccumulate, Item};
 use std::collections::BTreeMap;
 
@@ -16,15 +18,17 @@ use std::collections::BTreeMap;
 const ROW: u64 = RANGE / 4;
 
 /// The items of a timeline's end.
-pub fn items(graph: &Graph, state: &State, timeline: &Timeline, programs: &mut Programs, regions: &mut Regions) -> Vec<Item> {
+pub fn items(placed: &Placed, state: &State, timeline: &Timeline, programs: &mut Programs, regions: &mut Regions) -> Vec<Item> {
+    let graph = placed.graph;
     let Some(update) = &graph.update else { return Vec::new() };
-    let mut ending = Ending { graph, state, update, programs, regions, made: BTreeMap::new() };
+    let mut ending = Ending { placed, graph, state, update, programs, regions, made: BTreeMap::new() };
     let mut items = Vec::new();
     for event in &timeline.end {
         match event {
             Event::SquareSum => items.extend(ending.square_sums()),
             Event::Factor => items.push(ending.factor()),
             Event::Control => items.push(Item::Control),
+            Event::Next => items.extend(ending.nexts()),
             Event::Update => items.extend(ending.updates()),
             Event::Forward(_) | Event::ForwardOnly(_) | Event::Backward(_) => {}
         }
@@ -33,6 +37,7 @@ pub fn items(graph: &Graph, state: &State, timeline: &Timeline, programs: &mut P
 }
 
 struct Ending<'a> {
+    placed: &'a Placed<'a>,
     graph: &'a Graph,
     state: &'a State,
     update: &'a Update,
@@ -58,6 +63,25 @@ impl Ending<'_> {
         for (block, range, copy) in ranges(self.state) {
             let made = self.flat(Some(range.group), range.bytes);
             calls.push(self.bind(&made, block, range, copy, false));
+        }
+        roll::roll(calls)
+    }
+
+    /// The next values of states, call by call.
+    fn nexts(&mut self) -> Vec<Item> {
+        let mut binder = Binder::new(self.placed, self.state, Source::Train);
+        let mut made: BTreeMap<Segment, Made> = BTreeMap::new();
+        let mut calls = Vec::new();
+        for (number, call) in self.graph.calls.iter().enumerate() {
+            let data = &self.graph.segments[segment_of(call)];
+            let Some(program) = &data.next else { continue };
+            let made = made.entry(segment_of(call)).or_insert_with(|| {
+                let fused = fuse::fuse(program, &self.graph.dims, self.graph.batch, self.graph.microbatches);
+                self.programs.add(format!("{}.next", data.name), fused, &|role| locate(self.graph, self.state, number, role))
+            });
+            let address = |key: &Key| Address { accumulate: CallAccumulate::Write, ..binder.address(number, *key, 0, self.regions) };
+            let bindings = made.keys.iter().map(address).collect();
+            calls.push(Call { program: made.program, bindings, iteration: (call.iteration, 0) });
         }
         roll::roll(calls)
     }

@@ -32,7 +32,7 @@ pub fn legalise(program: &Program, dims: &Dims, batch: Dim) -> Program {
 /// Whether contributions of several calls add up under this role.
 pub fn accumulates(role: Role) -> bool {
     match role {
-        Role::ParamGrad(_) | Role::WeightGrad(_) | Role::Report(_) | Role::SquareSum => true,
+        Role::ParamGrad(_) | Role::WeightGrad(_) | Role::Report(_) | Role::Total(_) | Role::SquareSum => true,
         Role::Param(_) | Role::Weight(_) | Role::Result(_) | Role::Stash(_) | Role::ResultGrad(_) => false,
         Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor => false,
     }

@@ -13,7 +13,7 @@ use super::remat::{self, Policy};
 use super::tidy::tidy;
 use crate::model::ir::{Call, Function, FunctionData, Model, Port, Weight};
 use crate::model::settings::Remat;
-use crate::op::{Element, Origin, OriginData, Origins, Value};
+use crate::op::{Dims, Element, Origin, OriginData, Origins, Value};
 use cranelift_entity::{EntityRef, PrimaryMap};
 use meshwright_grammar::Diagnostic;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,7 @@ pub fn lower(model: &Model, train: bool) -> Result<Graph, Vec<Diagnostic>> {
     let calls = if train { lowering.training_calls() } else { lowering.evaluation_calls() };
     if train && lowering.errors.is_empty() {
         lowering.require_gradients(&calls);
+        lowering.require_order();
     }
     if lowering.errors.is_empty() { Ok(lowering.graph(calls, train)) } else { Err(lowering.errors) }
 }
@@ -100,6 +101,26 @@ impl Lowering<'_> {
             if let Some(copy) = (0..data.count).find(|copy| !reached.contains(&(weight, *copy))) {
                 let path = data.path.replace("[*]", &format!("[{copy}]"));
                 self.errors.push(error::untrained(&path, data.span));
+            }
+        }
+    }
+
+    /// A `next` reads the states of its own call only: others may have their next values already.
+    fn require_order(&mut self) {
+        let states = |call: &Call| {
+            let slots = self.model.functions[call.function].nexts.iter().map(|(state, _)| *state).collect::<Vec<Value>>();
+            let weights = self.model.functions[call.function].weights.iter().zip(&call.weights);
+            weights.filter(|(slot, _)| slots.contains(slot)).map(|(_, weight)| *weight).collect::<Vec<_>>()
+        };
+        let owners: BTreeMap<(Weight, u64), usize> =
+            self.model.calls.iter().enumerate().flat_map(|(at, call)| states(call).into_iter().map(move |state| (state, at))).collect();
+        for (at, call) in self.model.calls.iter().enumerate() {
+            let Some(program) = next(&self.model.functions[call.function], &self.model.dims) else { continue };
+            let read = |role: &Role| if let Role::Weight(slot) = role { call.weights.get(*slot as usize) } else { None };
+            let others = program.inputs.iter().filter_map(|(role, _)| read(role));
+            if let Some((weight, _)) = others.into_iter().find(|weight| owners.get(weight).is_some_and(|owner| *owner != at)) {
+                let data = &self.model.weights[*weight];
+                self.errors.push(error::next_order(&data.path, data.span));
             }
         }
     }
@@ -230,9 +251,13 @@ impl Lowering<'_> {
             forward_only: extract(body, &seen, &inputs, |_| false),
             backward: None,
             merged: false,
+            totals: Vec::new(),
+            next: None,
         };
         if train {
             self.split(variant, function, &mut segment);
+            segment.totals = types(&function.totals);
+            segment.next = next(function, &self.model.dims);
         }
         segment
     }
@@ -241,13 +266,13 @@ impl Lowering<'_> {
     fn split(&self, variant: &Variant, function: &FunctionData, segment: &mut SegmentData) {
         let program = &variant.joint.program;
         let gradients = variant.outputs(|role| matches!(role, Role::ParamGrad(_) | Role::WeightGrad(_)));
-        let mut seen = variant.outputs(|role| matches!(role, Role::Result(_) | Role::Report(_)));
+        let mut seen = variant.outputs(|role| matches!(role, Role::Result(_) | Role::Report(_) | Role::Total(_)));
         let facts = remat::facts(program);
         let policy = Policy { rules: &self.model.settings.remat, origins: &self.origins };
         let recomputes = program.body.insts.iter().any(|inst| facts.is_forward(inst) && policy.of(inst) == Some(Remat::Recompute));
         let last = self.model.calls.len() - 1;
         if variant.calls == [last] && !gradients.is_empty() && !recomputes {
-            let outputs: Vec<_> = seen.into_iter().filter(|(role, _)| matches!(role, Role::Report(_))).chain(gradients).collect();
+            let outputs: Vec<_> = seen.into_iter().filter(|(role, _)| !matches!(role, Role::Result(_))).chain(gradients).collect();
             segment.backward = Some(extract(&program.body, &outputs, &at_hand(variant, &BTreeSet::new(), true), |_| false));
             segment.merged = true;
             return;
@@ -265,6 +290,22 @@ impl Lowering<'_> {
         segment.kept = (0..function.params.len()).filter(reads).collect();
         segment.backward = Some(backward);
     }
+}
+
+/// The program that gives a function's states their next values.
+fn next(function: &FunctionData, dims: &Dims) -> Option<Program> {
+    if function.nexts.is_empty() {
+        return None;
+    }
+    let slot = |state: &Value| function.weights.iter().position(|slot| slot == state).unwrap_or(0);
+    let outputs: Vec<_> = function.nexts.iter().map(|(state, value)| (Role::Weight(slot(state) as u32), *value)).collect();
+    let weights = function.weights.iter().enumerate().map(|(at, value)| (Role::Weight(at as u32), *value));
+    let totals = function.totals.iter().enumerate().map(|(at, value)| (Role::Total(at as u32), *value));
+    let hand: Vec<_> = weights.chain(totals).collect();
+    let mut program = extract(&function.body, &outputs, &hand, |_| false);
+    super::simplify::drop_marks(&mut program);
+    tidy(&mut program, dims);
+    Some(program)
 }
 
 /// What a program can start from: weights, cotangents, and params and kept values (all params if `all`).

@@ -34,6 +34,21 @@ pub(crate) struct Report {
     pub piece: usize,
 }
 
+/// What a state is in the next step.
+#[derive(Clone, Debug)]
+pub(crate) struct Next {
+    /// The state.
+    pub state: Value,
+    /// Its value in the next step, of the state's type.
+    pub value: Value,
+    /// The sums over the batch that the value is made of; found when the whole tape is known.
+    pub totals: Vec<Value>,
+    /// Where it was written.
+    pub span: Span,
+    /// Number of the piece it belongs to.
+    pub piece: usize,
+}
+
 /// All instructions of a model.
 #[derive(Debug)]
 pub(crate) struct Tape {
@@ -51,6 +66,8 @@ pub(crate) struct Tape {
     pub pieces: Vec<Piece>,
     /// Losses and metrics in order.
     pub reports: Vec<Report>,
+    /// Next values of states in order.
+    pub nexts: Vec<Next>,
     /// What is known of the spots that `dispatch` gave.
     pub spots: BTreeMap<Value, Spot>,
     here: Origin,
@@ -73,6 +90,7 @@ impl Tape {
             outer: BTreeSet::new(),
             pieces: vec![Piece { start: 0, name: None, iteration: 0 }],
             reports: Vec::new(),
+            nexts: Vec::new(),
             spots: BTreeMap::new(),
             here,
             known: BTreeMap::new(),
@@ -98,6 +116,11 @@ impl Tape {
     /// A new piece begins here.
     pub fn cut(&mut self, name: Option<String>, iteration: u64) {
         self.pieces.push(Piece { start: self.body.insts.len(), name, iteration });
+    }
+
+    /// The piece of an instruction.
+    pub fn piece_of(&self, inst: usize) -> usize {
+        self.pieces.partition_point(|piece| piece.start <= inst) - 1
     }
 
     /// Size of a dim.

@@ -24,6 +24,8 @@ pub enum Event {
     Factor,
     /// The control word.
     Control,
+    /// States take their next values.
+    Next,
     /// All weights are updated.
     Update,
 }

@@ -1,7 +1,7 @@
 //! `schedule`: training graph → a timeline per stage.
 //!
 //! In: a [`crate::graph::ir::Graph`]. Out: an [`ir::Timeline`] in which every value is computed before it is used. One device has one stage:
-//! all forward calls in order, then all backward calls in reverse, per microbatch; then norm, control word and update.
+//! all forward calls in order, then all backward calls in reverse, per microbatch; then norm, control word, next states and update.
 
 pub mod ir;
 
@@ -22,7 +22,7 @@ pub fn step(graph: &Graph) -> Timeline {
     let backward = (0..graph.calls.len()).rev().filter(|call| has_backward(graph, *call)).map(Event::Backward);
     let mut end = Vec::new();
     if graph.update.is_some() {
-        end.extend([Event::SquareSum, Event::Factor, Event::Control, Event::Update]);
+        end.extend([Event::SquareSum, Event::Factor, Event::Control, Event::Next, Event::Update]);
     }
     Timeline { micro: forward.chain(backward).collect(), end }
 }

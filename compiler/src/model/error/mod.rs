@@ -8,6 +8,7 @@ pub(crate) mod experts;
 pub(crate) mod layers;
 pub(crate) mod names;
 pub(crate) mod operators;
+pub(crate) mod states;
 pub(crate) mod weights;
 
 pub use codes::CODES;

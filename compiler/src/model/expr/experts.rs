@@ -55,6 +55,10 @@ impl Elaborator<'_> {
         self.refuse_batch(args, &[over])?;
         let route = self.route(choice, expert, choice_expr.span)?;
         let choices = self.choices(args.span, x, choice, over)?;
+        if expert == slot {
+            let name = self.tape.dims[slot].name.clone();
+            return Err(self.errors.stop(wrong::twice(slot_expr.span, &name)));
+        }
         let (x_type, choice_type) = (self.tape.ty(x).clone(), self.tape.ty(choice).clone());
         for (dim, ty) in [(expert, &x_type), (slot, &x_type), (expert, &choice_type), (slot, &choice_type), (route, &choice_type)] {
             if ty.has(dim) {

@@ -1,0 +1,124 @@
+//! States change once a step, by the whole batch, and by nothing else.
+//!
+//! The spec is `tests/cases/plans/moving.mesh`. That a state's values are right over many steps is held by `numbers` (the model `moe`).
+
+use super::folder::{Scratch, root};
+use super::spec;
+use meshwright_runtime::execute::train::{restore, save};
+use meshwright_runtime::execute::{Outcome, Rank};
+use meshwright_runtime::pool::Pool;
+use std::collections::BTreeMap;
+
+fn rank(set: &[(&str, &str)]) -> Rank {
+    let plan = spec::compile(&root().join("tests/cases/plans/moving.mesh"), set).plan;
+    let mut rank = Rank::new(plan, Pool::new(2, false), 3).expect("a rank");
+    rank.initialise();
+    fill(&mut rank, 1.0);
+    rank
+}
+
+fn fill(rank: &mut Rank, factor: f32) {
+    for input in 0..rank.plan().inputs.len() {
+        let value = |at: usize| ((at * 37 + input * 11) % 19) as f32 / 19.0 - 0.4;
+        rank.input_f32(input).iter_mut().enumerate().for_each(|(at, place)| *place = factor * value(at));
+    }
+}
+
+/// Weights that are not trained: in this spec, states.
+fn states(rank: &Rank) -> BTreeMap<String, Vec<f32>> {
+    let all = rank.plan().weights.iter().filter(|weight| weight.gradient.is_none());
+    all.flat_map(|weight| (0..weight.count).map(|copy| (weight.name(copy), rank.weight(weight, copy).to_vec()))).collect()
+}
+
+fn trained(set: &[(&str, &str)]) -> Rank {
+    let mut rank = rank(set);
+    (1..=3).for_each(|step| assert_eq!(rank.run("step", step), Outcome::Done));
+    rank
+}
+
+#[test]
+fn a_state_lives_where_it_is_declared() {
+    let rank = trained(&[]);
+    let found = states(&rank);
+    let layer = |at: usize| [format!("Moving.Dense[{at}].middle"), format!("Moving.Dense[{at}].square")];
+    let names: Vec<String> = (0..3).flat_map(layer).chain(["Moving.sizes", "Moving.steps"].map(String::from)).collect();
+    assert_eq!(found.keys().cloned().collect::<Vec<_>>(), names);
+    assert_eq!(found["Moving.steps"], [3.0]);
+    assert_ne!(found["Moving.Dense[0].middle"], found["Moving.Dense[1].middle"]);
+}
+
+#[test]
+fn the_first_step_is_as_by_hand() {
+    let mut rank = rank(&[]);
+    let x = rank.input_f32(0).to_vec();
+    let find = |rank: &Rank, name: &str| rank.plan().weights.iter().find(|weight| weight.path.ends_with(name)).cloned().expect("a weight");
+    let (first, w) = (find(&rank, ".first"), find(&rank, ".w"));
+    let (first, w) = (rank.weight(&first, 0).to_vec(), rank.weight(&w, 0).to_vec());
+    rank.run("step", 1);
+    let hidden = |sample: usize, at: usize| (0..4).map(|f| x[sample * 4 + f] * first[f * 6 + at]).sum::<f32>();
+    let product = |sample: usize, to: usize| (0..6).map(|from| hidden(sample, from) * w[from * 6 + to]).sum::<f32>();
+    let found = states(&rank);
+    for at in 0..6 {
+        let mean = (0..8).map(|sample| product(sample, at)).sum::<f32>() / 8.0;
+        let square = (0..8).map(|sample| product(sample, at).powi(2)).sum::<f32>() / 8.0;
+        assert!((found["Moving.Dense[0].middle"][at] - 0.1 * mean).abs() < 1e-6);
+        assert!((found["Moving.Dense[0].square"][at] - 0.9 - 0.1 * square).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn neither_microbatches_nor_remat_change_a_state() {
+    let expected = states(&trained(&[]));
+    for microbatches in ["1", "4", "8"] {
+        for (name, values) in states(&trained(&[("train.microbatches", microbatches)])) {
+            let off = values.iter().zip(&expected[&name]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off < 1e-5, "{name} with {microbatches} microbatches: {values:?}, not {:?}", expected[&name]);
+        }
+    }
+    let text = std::fs::read_to_string(root().join("tests/cases/plans/moving.mesh")).expect("the spec");
+    let scratch = Scratch::new("states-remat");
+    scratch.write("remat.mesh", &format!("{text}\nremat {{ Dense -> recompute }}\n"));
+    let plan = spec::compile(&scratch.path("remat.mesh"), &[]).plan;
+    let mut rank = Rank::new(plan, Pool::new(2, false), 3).expect("a rank");
+    rank.initialise();
+    fill(&mut rank, 1.0);
+    (1..=3).for_each(|step| assert_eq!(rank.run("step", step), Outcome::Done));
+    assert_eq!(states(&rank), expected);
+}
+
+#[test]
+fn evaluation_and_prediction_read_states_and_leave_them() {
+    let mut rank = trained(&[]);
+    let before = states(&rank);
+    rank.run("evaluate", 1);
+    let loss = rank.readout("validation_loss").expect("a loss");
+    rank.run("predict", 1);
+    assert_eq!(states(&rank), before);
+    let square = rank.plan().weights.iter().find(|weight| weight.path.ends_with(".square")).cloned().expect("a state");
+    rank.weight_mut(&square, 0).fill(9.0);
+    rank.run("evaluate", 1);
+    assert_ne!(rank.readout("validation_loss").expect("a loss"), loss);
+}
+
+#[test]
+fn a_skipped_step_leaves_states_as_they_were() {
+    let mut rank = trained(&[]);
+    let before = states(&rank);
+    fill(&mut rank, f32::INFINITY);
+    assert_eq!(rank.run("step", 4), Outcome::Skipped);
+    assert_eq!(states(&rank), before);
+    fill(&mut rank, 1.0);
+    assert_eq!(rank.run("step", 5), Outcome::Done);
+    assert_eq!(states(&rank)["Moving.steps"], [4.0]);
+}
+
+#[test]
+fn states_are_written_and_read_with_the_weights() {
+    let scratch = Scratch::new("states");
+    let (path, first) = (scratch.path("weights.safetensors"), trained(&[]));
+    save(&first, &path, 3).expect("written");
+    let mut second = rank(&[]);
+    assert_ne!(states(&second), states(&first));
+    restore(&mut second, &path).expect("read");
+    assert_eq!(states(&second), states(&first));
+}
