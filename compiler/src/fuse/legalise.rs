@@ -207,9 +207,10 @@ impl<'a> Rewriter<'a> {
                 if self.chained(chosen, *arg) {
                     return *arg;
                 }
-                let ty = self.body.ty(*arg);
-                let rest = ty.dims.iter().filter(|dim| !chosen.contains(dim));
-                let layout = Type::real(rest.chain(chosen).copied().collect());
+                let shared = |dim: &&Dim| args.iter().all(|arg| self.body.ty(*arg).has(**dim));
+                let (batch, rest): (Vec<Dim>, Vec<Dim>) =
+                    self.body.ty(*arg).dims.iter().filter(|dim| !chosen.contains(dim)).partition(shared);
+                let layout = Type::real([batch, chosen.clone(), rest].concat());
                 self.copy(*arg, layout, origin)
             })
             .collect()

@@ -4,6 +4,12 @@ use crate::model::tape::Tape;
 use crate::op::{Dim, Type};
 use meshwright_grammar::{Diagnostic, Span};
 
+/// Slots whose number is found while running.
+pub(crate) fn ragged(span: Span) -> Diagnostic {
+    let help = "give it a fixed number: `Slot = ceil(TopK * Seq * 1.25 / Expert)`";
+    super::names::not_supported(span, "a dispatch without a fixed number of slots", help)
+}
+
 /// A choice among another number of experts than there are.
 pub(crate) fn count(span: Span, tape: &Tape, route: Dim, expert: Dim) -> Diagnostic {
     let [(route, routes), (expert, count)] = [route, expert].map(|dim| (&tape.dims[dim].name, tape.size(dim)));

@@ -10,7 +10,7 @@
 
 use super::arguments::Args;
 use crate::model::elaborate::Elaborator;
-use crate::model::error::{Fallible, dims as wrong, experts, names};
+use crate::model::error::{Fallible, dims as wrong, experts};
 use crate::model::item::{Item, Tensor};
 use crate::op::{Dim, Element, Index, Map, Op, Reduce, Shape, Type, Value};
 use meshwright_grammar::Span;
@@ -77,9 +77,7 @@ impl Elaborator<'_> {
     /// The dim of slots; a bound that is found while running is refused.
     fn slots(&mut self, expr: &Expr) -> Fallible<Dim> {
         match &expr.kind {
-            ExprKind::Path(path) if path.text() == "ragged" => {
-                Err(self.errors.stop(names::not_supported(expr.span, "a dispatch without a fixed number of slots", RAGGED)))
-            }
+            ExprKind::Path(path) if path.text() == "ragged" => Err(self.errors.stop(experts::ragged(expr.span))),
             _ => self.dim(expr),
         }
     }
@@ -242,5 +240,3 @@ impl Elaborator<'_> {
         }
     }
 }
-
-const RAGGED: &str = "give it a dim: `Slot = ceil(TopK * Seq * 1.25 / Expert)`";

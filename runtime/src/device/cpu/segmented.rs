@@ -13,6 +13,8 @@ const VALUE: usize = 1;
 const OUT: usize = 2;
 /// Lanes are cut at multiples of it: one cache line.
 const GRAIN: usize = 16;
+/// Most tasks a thread.
+const TASKS: usize = 16;
 
 /// A `segmented` kernel.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,11 +44,15 @@ impl Segmented {
         let lanes = self.lane.size;
         let batches = points(&self.batch);
         let cells = (2 * pool.threads()).div_ceil(batches).clamp(1, lanes.div_ceil(GRAIN));
-        pool.run(cells * batches, &|cell, _| {
-            let border = |cell: usize| if cell == cells { lanes } else { lanes * cell / cells / GRAIN * GRAIN };
-            let (batch, part) = (offsets(&self.batch, cell / cells), cell % cells);
-            // SAFETY: as the caller promises; the cells' elements are disjoint.
-            unsafe { self.lanes(launch, batch, border(part), border(part + 1)) };
+        let border = |cell: usize| if cell == cells { lanes } else { lanes * cell / cells / GRAIN * GRAIN };
+        // Batches may be many and small: a task takes several cells.
+        let (all, tasks) = (cells * batches, (cells * batches).min(TASKS * pool.threads()));
+        pool.run(tasks, &|task, _| {
+            for cell in all * task / tasks..all * (task + 1) / tasks {
+                let (batch, part) = (offsets(&self.batch, cell / cells), cell % cells);
+                // SAFETY: as the caller promises; the cells' elements are disjoint.
+                unsafe { self.lanes(launch, batch, border(part), border(part + 1)) };
+            }
         });
     }
 
