@@ -40,11 +40,21 @@ fn trained(set: &[(&str, &str)]) -> Rank {
 fn a_state_lives_where_it_is_declared() {
     let rank = trained(&[]);
     let found = states(&rank);
-    let layer = |at: usize| [format!("Moving.Dense[{at}].middle"), format!("Moving.Dense[{at}].square")];
-    let names: Vec<String> = (0..3).flat_map(layer).chain(["Moving.sizes", "Moving.steps"].map(String::from)).collect();
+    let layer = |at: usize| ["before", "middle", "square"].map(|name| format!("Moving.Dense[{at}].{name}"));
+    let own = ["left", "right", "sizes", "steps"].map(|name| format!("Moving.{name}"));
+    let names: Vec<String> = (0..3).flat_map(layer).chain(own).collect();
     assert_eq!(found.keys().cloned().collect::<Vec<_>>(), names);
     assert_eq!(found["Moving.steps"], [3.0]);
     assert_ne!(found["Moving.Dense[0].middle"], found["Moving.Dense[1].middle"]);
+}
+
+#[test]
+fn next_values_are_computed_from_the_states_as_they_were() {
+    let found = states(&trained(&[]));
+    assert_eq!((&found["Moving.left"], &found["Moving.right"]), (&vec![1.0; 6], &vec![0.0; 6]), "they change places three times");
+    for at in 0..3 {
+        assert_eq!(found[&format!("Moving.Dense[{at}].before")], [2.0], "whatever order layers come in");
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub struct Regions {
     pub stash: Region,
     pub scratch: Region,
     pub results: Region,
-    /// Sums over the batch for the next states, if there are any.
+    /// Sums over the batch for the next states, and next states, if there are any.
     pub totals: Option<Region>,
     pub zeros: Region,
     /// Numbers in `results`: 64 bytes each, so that each can be bound by itself.

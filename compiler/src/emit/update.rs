@@ -6,7 +6,7 @@ use super::program::{Key, Located, Made, Programs};
 use super::region::{Regions, Slot, Source};
 use super::roll;
 use crate::fuse;
-use crate::graph::ir::{Graph, Program, Role, Segment, Update};
+use crate::graph::ir::{Graph, Program, Role, Segment, SegmentData, Update};
 use crate::memory::state::{BlockData, RANGE, Range, State};
 use crate::op::{Dim, DimData, Dims, Op, Value};
 use crate::schedule::ir::{Event, Timeline};
@@ -67,17 +67,24 @@ impl Ending<'_> {
         roll::roll(calls)
     }
 
-    /// The next values of states, call by call.
+    /// The next values of all states; then the states take them.
     fn nexts(&mut self) -> Vec<Item> {
+        let mut items = self.each_call("next", |data| data.next.as_ref());
+        items.extend(self.each_call("take", |data| data.take.as_ref()));
+        items
+    }
+
+    /// One program of each call that has it.
+    fn each_call(&mut self, part: &str, program: impl Fn(&SegmentData) -> Option<&Program>) -> Vec<Item> {
         let mut binder = Binder::new(self.placed, self.state, Source::Train);
         let mut made: BTreeMap<Segment, Made> = BTreeMap::new();
         let mut calls = Vec::new();
         for (number, call) in self.graph.calls.iter().enumerate() {
             let data = &self.graph.segments[segment_of(call)];
-            let Some(program) = &data.next else { continue };
+            let Some(program) = program(data) else { continue };
             let made = made.entry(segment_of(call)).or_insert_with(|| {
                 let fused = fuse::fuse(program, &self.graph.dims, self.graph.batch, self.graph.microbatches);
-                self.programs.add(format!("{}.next", data.name), fused, &|role| locate(self.graph, self.state, number, role))
+                self.programs.add(format!("{}.{part}", data.name), fused, &|role| locate(self.graph, self.state, number, role))
             });
             let address = |key: &Key| Address { accumulate: CallAccumulate::Write, ..binder.address(number, *key, 0, self.regions) };
             let bindings = made.keys.iter().map(address).collect();

@@ -47,12 +47,6 @@ pub const CODES: &[CodeInfo] = &[
             the weight on the way to a loss, remove it, or freeze it: `tune { weight -> frozen }`.",
     },
     CodeInfo {
-        code: "graph::next_order",
-        title: "a next value reads a state that another part of the model changes",
-        explanation: "All next values of a step are computed from the states as the step found them. Where two states stand in different calls of \
-            layers, their next values are computed one after the other, so neither may read the other. Declare both in one layer.",
-    },
-    CodeInfo {
         code: "graph::remat_unmatched",
         title: "a remat rule matches no layer",
         explanation: "A pattern matches at the end of a layer's path: `Feed` matches `Gpt.Block.Feed`; `*` stands for one part and `**` for any \
@@ -115,12 +109,6 @@ pub fn untrained(path: &str, span: Option<Span>) -> Diagnostic {
         .help(format!("use it on the way to a loss, or write `tune {{ {} -> frozen }}`", rule.join(".")))
 }
 
-/// A `next` that reads a state with a `next` in another call.
-pub fn next_order(path: &str, span: Option<Span>) -> Diagnostic {
-    let message = format!("the state `{path}` has its `next` in one part of the model, and another `next` elsewhere reads it");
-    place(Diagnostic::error("graph::next_order", message), span, "declared here").help("put both `next` into one layer, side by side")
-}
-
 /// A remat pattern that names no layer.
 pub fn remat_unmatched(pattern: &Pattern, layers: &[String]) -> Diagnostic {
     let message = format!("no layer matches `{}`", pattern.parts.join("."));
@@ -145,7 +133,6 @@ mod tests {
             mask_gradient(None),
             no_loss("Gpt", 0),
             untrained("Gpt.extra", None),
-            next_order("Gpt.bias", None),
             remat_unmatched(&pattern(), &["Gpt.Block".to_string()]),
         ];
         let made: Vec<&str> = all.iter().map(|error| error.code).collect();

@@ -72,9 +72,13 @@ pub struct SegmentData {
     pub merged: bool,
     /// Types of the sums over the batch that `next` reads.
     pub totals: Vec<Type>,
-    /// Weights, totals of the whole step → weight slots of states: their values in the next step, updated in place. Once a step and call, after the
-    /// control word and before the update: all that it reads is as the step's forward pass read it.
+    /// Weight slots of the states that have a next value.
+    pub states: Vec<u32>,
+    /// Weights, totals of the whole step → next values of states. Once a step and call, after the control word and before the update: all that it
+    /// reads is as the step's forward pass read it.
     pub next: Option<Program>,
+    /// Next values → weight slots, when those of all calls are there.
+    pub take: Option<Program>,
 }
 
 /// One value kept from forward to backward.
@@ -119,6 +123,8 @@ pub enum Role {
     /// A sum over the batch for the states of the next step (an output of forward, or backward if merged; an input of `next`). Contributions
     /// over microbatches add up; each call has its own.
     Total(u32),
+    /// The next value of a state, by index into `SegmentData::states` (an output of `next`, an input of `take`).
+    Next(u32),
     /// Update programs: the flat range of weights (input and output), dim `[flat]`.
     Rest,
     /// Update programs: the flat range of gradients.

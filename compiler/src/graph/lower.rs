@@ -27,7 +27,6 @@ pub fn lower(model: &Model, train: bool) -> Result<Graph, Vec<Diagnostic>> {
     let calls = if train { lowering.training_calls() } else { lowering.evaluation_calls() };
     if train && lowering.errors.is_empty() {
         lowering.require_gradients(&calls);
-        lowering.require_order();
     }
     if lowering.errors.is_empty() { Ok(lowering.graph(calls, train)) } else { Err(lowering.errors) }
 }
@@ -101,26 +100,6 @@ impl Lowering<'_> {
             if let Some(copy) = (0..data.count).find(|copy| !reached.contains(&(weight, *copy))) {
                 let path = data.path.replace("[*]", &format!("[{copy}]"));
                 self.errors.push(error::untrained(&path, data.span));
-            }
-        }
-    }
-
-    /// A `next` reads the states of its own call only: others may have their next values already.
-    fn require_order(&mut self) {
-        let states = |call: &Call| {
-            let slots = self.model.functions[call.function].nexts.iter().map(|(state, _)| *state).collect::<Vec<Value>>();
-            let weights = self.model.functions[call.function].weights.iter().zip(&call.weights);
-            weights.filter(|(slot, _)| slots.contains(slot)).map(|(_, weight)| *weight).collect::<Vec<_>>()
-        };
-        let owners: BTreeMap<(Weight, u64), usize> =
-            self.model.calls.iter().enumerate().flat_map(|(at, call)| states(call).into_iter().map(move |state| (state, at))).collect();
-        for (at, call) in self.model.calls.iter().enumerate() {
-            let Some(program) = next(&self.model.functions[call.function], &self.model.dims) else { continue };
-            let read = |role: &Role| if let Role::Weight(slot) = role { call.weights.get(*slot as usize) } else { None };
-            let others = program.inputs.iter().filter_map(|(role, _)| read(role));
-            if let Some((weight, _)) = others.into_iter().find(|weight| owners.get(weight).is_some_and(|owner| *owner != at)) {
-                let data = &self.model.weights[*weight];
-                self.errors.push(error::next_order(&data.path, data.span));
             }
         }
     }
@@ -252,12 +231,16 @@ impl Lowering<'_> {
             backward: None,
             merged: false,
             totals: Vec::new(),
+            states: Vec::new(),
             next: None,
+            take: None,
         };
         if train {
             self.split(variant, function, &mut segment);
             segment.totals = types(&function.totals);
+            segment.states = function.nexts.iter().map(|(state, _)| slot(function, *state)).collect();
             segment.next = next(function, &self.model.dims);
+            segment.take = segment.next.as_ref().map(|_| take(&segment));
         }
         segment
     }
@@ -292,13 +275,28 @@ impl Lowering<'_> {
     }
 }
 
+/// The weight slot of a state.
+fn slot(function: &FunctionData, state: Value) -> u32 {
+    function.weights.iter().position(|slot| *slot == state).unwrap_or(0) as u32
+}
+
+/// The program that moves next values to where the states are.
+fn take(segment: &SegmentData) -> Program {
+    let mut program = Program::default();
+    for (at, slot) in segment.states.iter().enumerate() {
+        let value = program.body.input(segment.weights[*slot as usize].clone(), "");
+        program.inputs.push((Role::Next(at as u32), value));
+        program.outputs.push((Role::Weight(*slot), value));
+    }
+    program
+}
+
 /// The program that gives a function's states their next values.
 fn next(function: &FunctionData, dims: &Dims) -> Option<Program> {
     if function.nexts.is_empty() {
         return None;
     }
-    let slot = |state: &Value| function.weights.iter().position(|slot| slot == state).unwrap_or(0);
-    let outputs: Vec<_> = function.nexts.iter().map(|(state, value)| (Role::Weight(slot(state) as u32), *value)).collect();
+    let outputs: Vec<_> = function.nexts.iter().enumerate().map(|(at, (_, value))| (Role::Next(at as u32), *value)).collect();
     let weights = function.weights.iter().enumerate().map(|(at, value)| (Role::Weight(at as u32), *value));
     let totals = function.totals.iter().enumerate().map(|(at, value)| (Role::Total(at as u32), *value));
     let hand: Vec<_> = weights.chain(totals).collect();

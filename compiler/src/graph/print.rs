@@ -64,6 +64,7 @@ pub fn segment(segment: &SegmentData, dims: &Dims) -> String {
         ("forward_only", Some(&segment.forward_only)),
         ("backward", segment.backward.as_ref()),
         ("next", segment.next.as_ref()),
+        ("take", segment.take.as_ref()),
     ];
     for (title, program) in named {
         if let Some(program) = program.filter(|program| !program.outputs.is_empty()) {
@@ -269,6 +270,7 @@ fn role(role: &Role) -> String {
         Role::WeightGrad(at) => format!("weight_grad {at}"),
         Role::Report(at) => format!("report {at}"),
         Role::Total(at) => format!("total {at}"),
+        Role::Next(at) => format!("next {at}"),
         Role::Rest => "rest".to_string(),
         Role::Gradient => "gradient".to_string(),
         Role::Moment(at) => format!("moment {at}"),

@@ -37,7 +37,9 @@ pub struct Frames {
     pub stash_bytes: u64,
     /// Of each call: byte offsets of its totals in their region.
     pub totals: Vec<Vec<u64>>,
-    /// Bytes of all totals.
+    /// Of each call: byte offsets of its states' next values in the same region.
+    pub nexts: Vec<Vec<u64>>,
+    /// Bytes of all totals and next values.
     pub total_bytes: u64,
 }
 
@@ -93,12 +95,15 @@ fn place_stash(graph: &Graph, frames: &mut Frames) {
 
 fn place_totals(graph: &Graph, frames: &mut Frames) {
     for call in &graph.calls {
-        let mut offsets = Vec::new();
-        for ty in &graph.segments[segment_of(call)].totals {
-            offsets.push(frames.total_bytes);
+        let segment = &graph.segments[segment_of(call)];
+        let mut place = |ty: &Type| {
             frames.total_bytes += aligned(bytes_of(graph, ty));
-        }
-        frames.totals.push(offsets);
+            frames.total_bytes - aligned(bytes_of(graph, ty))
+        };
+        let totals = segment.totals.iter().map(&mut place).collect();
+        let nexts = segment.states.iter().map(|slot| place(&segment.weights[*slot as usize])).collect();
+        frames.totals.push(totals);
+        frames.nexts.push(nexts);
     }
 }
 

@@ -184,6 +184,7 @@ impl<'a> Pass<'a> {
             Role::Param(_)
             | Role::Weight(_)
             | Role::ResultGrad(_)
+            | Role::Next(_)
             | Role::Rest
             | Role::Gradient
             | Role::Moment(_)

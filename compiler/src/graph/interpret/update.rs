@@ -51,7 +51,8 @@ pub fn update(
 pub fn next(graph: &Graph, weights: &mut Weights, totals: &Totals, mode: Mode) {
     let before = weights.clone();
     for (at, call) in graph.calls.iter().enumerate() {
-        let Some(program) = &graph.segments[Segment::new(call.function.index())].next else { continue };
+        let segment = &graph.segments[Segment::new(call.function.index())];
+        let Some(program) = &segment.next else { continue };
         let given = program.inputs.iter().map(|(role, _)| match *role {
             Role::Weight(slot) => (*role, before[&call.weights[slot as usize]].clone()),
             Role::Total(number) => (*role, totals[&(at, number)].clone()),
@@ -59,7 +60,8 @@ pub fn next(graph: &Graph, weights: &mut Weights, totals: &Totals, mode: Mode) {
         });
         let given: Vec<(Role, Tensor)> = given.collect();
         for (role, tensor) in run_program(program, &graph.dims, &given, &Context { mode, ..Context::default() }) {
-            if let Role::Weight(slot) = role {
+            if let Role::Next(number) = role {
+                let slot = segment.states[number as usize];
                 let state = weights.get_mut(&call.weights[slot as usize]).expect("every state is given");
                 state.data = tensor.arranged(&state.dims, &graph.dims).data;
             }
@@ -84,6 +86,7 @@ fn apply(program: &Program, dims: &Dims, weight: &mut Tensor, moments: &mut [Ten
             | Role::WeightGrad(_)
             | Role::Report(_)
             | Role::Total(_)
+            | Role::Next(_)
             | Role::Gradient
             | Role::Factor
             | Role::SquareSum => {
