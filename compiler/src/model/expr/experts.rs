@@ -42,6 +42,15 @@ struct Dispatch {
 impl Elaborator<'_> {
     /// `dispatch(x, choice, over: Seq, to: Expert, slots: Slot)`: the slots' tokens, zeros in empty slots, and where each choice went.
     pub fn dispatch(&mut self, args: &mut Args) -> Fallible<Item> {
+        let dispatch = self.dispatch_arguments(args)?;
+        self.here(args.span);
+        let spot = self.spot(&dispatch);
+        let slots = self.filled(&dispatch, spot);
+        self.tape.spots.insert(spot, dispatch.spot);
+        Ok(Item::Several(vec![Tensor::plain(slots), Tensor::plain(spot)]))
+    }
+
+    fn dispatch_arguments(&mut self, args: &mut Args) -> Fallible<Dispatch> {
         let x = self.real_argument(args, "x")?;
         let choice_expr = args.next(self, "choice")?;
         let choice = self.tensor(choice_expr)?.value;
@@ -55,23 +64,23 @@ impl Elaborator<'_> {
         self.refuse_batch(args, &[over])?;
         let route = self.route(choice, expert, choice_expr.span)?;
         let choices = self.choices(args.span, x, choice, over)?;
+        self.are_new(args.span, [expert, slot, route], [x, choice])?;
+        let place = self.tape.product(expert, slot);
+        Ok(Dispatch { x, choice, route, over, spot: Spot { expert, slot, place, choices } })
+    }
+
+    /// Neither tokens nor choices have the dims that `dispatch` adds, and the choice lacks what it ranges over.
+    fn are_new(&mut self, span: Span, [expert, slot, route]: [Dim; 3], [x, choice]: [Value; 2]) -> Fallible<()> {
         if expert == slot {
             let name = self.tape.dims[slot].name.clone();
-            return Err(self.errors.stop(wrong::twice(slot_expr.span, &name)));
+            return Err(self.errors.stop(wrong::twice(span, &name)));
         }
-        let (x_type, choice_type) = (self.tape.ty(x).clone(), self.tape.ty(choice).clone());
-        for (dim, ty) in [(expert, &x_type), (slot, &x_type), (expert, &choice_type), (slot, &choice_type), (route, &choice_type)] {
-            if ty.has(dim) {
-                return Err(self.errors.stop(wrong::already(args.span, &self.tape, dim, ty)));
+        for (dim, value) in [(expert, x), (slot, x), (expert, choice), (slot, choice), (route, choice)] {
+            if self.tape.ty(value).has(dim) {
+                return Err(self.errors.stop(wrong::already(span, &self.tape, dim, self.tape.ty(value))));
             }
         }
-        self.here(args.span);
-        let place = self.tape.product(expert, slot);
-        let dispatch = Dispatch { x, choice, route, over, spot: Spot { expert, slot, place, choices } };
-        let spot = self.spot(&dispatch);
-        let slots = self.filled(&dispatch, spot);
-        self.tape.spots.insert(spot, dispatch.spot);
-        Ok(Item::Several(vec![Tensor::plain(slots), Tensor::plain(spot)]))
+        Ok(())
     }
 
     /// The dim of slots; a bound that is found while running is refused.
