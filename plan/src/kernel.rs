@@ -68,7 +68,7 @@ pub enum Role {
     Row,
     /// `rows`: inside one row, at most one such dim; row reductions go over it. `segmented`: elements of one segment.
     Lane,
-    /// `contract`: in a, b and c. `attention`: batch and key-value heads.
+    /// `contract`: in a, b and c. `attention`: batch and key-value heads. `segmented`: in index, value and out.
     Batch,
     /// `contract`: in a and c. `attention`: query heads that share keys and values.
     M,
@@ -132,8 +132,8 @@ pub enum Skeleton {
     Attention(Attention),
     /// Its gradient; operands q, k, v, out, lse, dout (read), dq, dk, dv (written), scratch (one row per query: the dot of out and dout).
     AttentionGrad(Attention),
-    /// `out[segment, lane] (+)= sum over rows with index[row] == segment of value[row, lane]`; operands index (i32), value, out (`Accumulate`).
-    /// Rows are added in order; a row whose index is no segment is left out.
+    /// `out[batch, segment, lane] (+)= sum over rows with index[batch, row] == segment of value[batch, row, lane]`; operands index (i32), value,
+    /// out (`Accumulate`). Rows are added in order; a row whose index is no segment is left out.
     Segmented,
     /// Ranks exchange values; operands in, out. Every rank of the group launches it, and each has its own operands.
     Collective(Collective),

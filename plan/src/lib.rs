@@ -214,7 +214,7 @@ pub struct Output {
 /// A scalar that the executor reads from the arena after an entry ran.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Readout {
-    /// `loss`, `grad_norm`, or a metric's name.
+    /// `loss`, `grad_norm`, or a metric's name. Readouts of one name add up.
     pub name: String,
     /// Which region, and where in it (bytes), an f32 stands.
     pub region: Region,

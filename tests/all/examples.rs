@@ -54,6 +54,7 @@ fn models_have_the_size_they_are_named_for() {
     within("llama-15m.mesh", 14_000_000, 16_000_000);
     within("llama-1b.mesh", 1_230_000_000, 1_240_000_000);
     within("source-gpt.mesh", 2_500_000, 3_500_000);
+    within("moe.mesh", 5_800_000, 6_000_000);
 }
 
 #[test]

@@ -17,5 +17,6 @@ mod plans;
 mod readme;
 mod snapshot;
 mod spec;
+mod states;
 mod tidy;
 mod trained;

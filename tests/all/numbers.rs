@@ -1,4 +1,4 @@
-//! Numbers are PyTorch's: loss, every gradient, and 20 steps of AdamW, on the CPU device and in the plain interpreter.
+//! Numbers are PyTorch's: loss, every gradient, 20 steps of AdamW, and states after them, on the CPU device and in the plain interpreter.
 //!
 //! Requires the fixtures of `tests/numbers`, whose README states the tolerances. Ensures them for several numbers of threads and of
 //! microbatches.
@@ -7,7 +7,7 @@ use super::fixture::Fixture;
 use super::{folder, spec};
 use meshwright_compiler::Compiled;
 use meshwright_compiler::graph::interpret::graph::{Outcome, Weights, evaluate, step as interpret};
-use meshwright_compiler::graph::interpret::update::{Moments, update};
+use meshwright_compiler::graph::interpret::update::{Moments, next, update};
 use meshwright_compiler::graph::interpret::{Mode, Tensor};
 use meshwright_runtime::data::Slot;
 use meshwright_runtime::execute::Fleet;
@@ -19,6 +19,8 @@ use std::convert::Infallible;
 const LOSS: f64 = 1e-5;
 /// The same for each loss of the curve.
 const CURVE: f64 = 1e-4;
+/// Error of a state's elements that is granted.
+const STATE: f64 = 1e-6;
 /// A gradient's error, as a share of its own norm and of the norm of all gradients.
 const GRADIENT: (f64, f64) = (1e-4, 1e-6);
 
@@ -72,8 +74,9 @@ impl Case {
         let mut found = Named::new();
         for weight in &fleet.plan().weights {
             for copy in 0..weight.count {
-                let values = fleet.gradient(weight, copy).expect("every weight is trained");
-                found.insert(weight.name(copy), values.iter().map(|value| f64::from(*value)).collect());
+                if let Some(values) = fleet.gradient(weight, copy) {
+                    found.insert(weight.name(copy), values.iter().map(|value| f64::from(*value)).collect());
+                }
             }
         }
         found
@@ -103,6 +106,17 @@ impl Case {
         assert!(bad.is_empty(), "{} {what}: gradients differ from PyTorch's\n{}", self.name, bad.join("\n"));
     }
 
+    /// States after the steps of the curve.
+    fn check_states(&self, what: &str, found: &Named) {
+        let names: Vec<&str> = found.keys().map(String::as_str).collect();
+        assert_eq!(names, self.fixture.names("state"), "{}: states", self.name);
+        for (name, values) in found {
+            let wanted = &self.fixture.get(&format!("state/{name}")).data;
+            let off = values.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(off <= STATE, "{} {what}: the state {name} is {values:?}, PyTorch has {wanted:?}", self.name);
+        }
+    }
+
     fn check_curve(&self, what: &str, curve: &[f64]) {
         let wanted = &self.fixture.get("curve").data;
         assert_eq!(curve.len(), wanted.len());
@@ -125,6 +139,13 @@ impl Case {
             curve.push(fleet.readout("loss").expect("a loss"));
         }
         self.check_curve(&what, &curve);
+        let mut states = Named::new();
+        for weight in fleet.plan().weights.iter().filter(|weight| weight.gradient.is_none()) {
+            let copies = 0..weight.count;
+            let values = |copy| fleet.weight(weight, copy).iter().map(|value| f64::from(*value)).collect();
+            states.extend(copies.map(|copy| (weight.name(copy), values(copy))));
+        }
+        self.check_states(&what, &states);
     }
 
     /// Weights and inputs for the interpreter.
@@ -171,9 +192,13 @@ impl Case {
                 self.check_loss(&format!("{what}, forward only"), forward.loss);
             }
             curve.push(outcome.loss);
+            next(graph, &mut weights, &outcome.totals, mode);
             update(graph, &mut weights, &mut moments, &outcome.sums, step, None, mode);
         }
         self.check_curve(&what, &curve);
+        let state = |key: &(_, u64)| graph.weights[key.0].state;
+        let states = Outcome { gradients: weights.into_iter().filter(|(key, _)| state(key)).collect(), ..Outcome::default() };
+        self.check_states(&what, &self.named(&states));
     }
 }
 
@@ -212,6 +237,11 @@ fn alternating_on_the_device() {
 }
 
 #[test]
+fn moe_on_the_device() {
+    device("moe", &[1, 2, 4]);
+}
+
+#[test]
 fn gpt_interpreted() {
     Case::open("gpt", 2).check_interpreter(Mode::F64);
 }
@@ -234,4 +264,9 @@ fn price_interpreted() {
 #[test]
 fn alternating_interpreted() {
     Case::open("alternating", 1).check_interpreter(Mode::F32);
+}
+
+#[test]
+fn moe_interpreted() {
+    Case::open("moe", 2).check_interpreter(Mode::F32);
 }

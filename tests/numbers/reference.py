@@ -11,6 +11,7 @@ What a fixture holds (little-endian, the safetensors layout):
                     order of the declaration in <model>.mesh ([Embed -> Heads, Head] is (Embed, Heads, Head))
     input/<name>    i32 or f32, the model's inputs, dims as declared
     grad/<path>     f32, the gradient of the loss at the initial weights, every weight has one
+    state/<path>    f32, each state after the steps of the curve; its first value stands among the weights, a gradient it has not
     loss            f32[1], the loss at the initial weights
     curve           f32[20], the loss before each of 20 steps of AdamW on this one batch (so curve[0] is the loss)
     metadata        rate, betas, eps, decay, the decayed weights' paths, PyTorch's version, the f64 loss
@@ -58,10 +59,11 @@ class Spec:
         self.dims = {n: int(v) for n, v in re.findall(r"(\w+)\s*=\s*(\d+)", block)}
         self.rate = float(re.search(r"rate\s*=\s*constant\((.*?)\)", text).group(1))
         self.weights = {layer: dict(found) for layer, found in NORMS.items()}
+        self.states = set(re.findall(r"^\s*state (\w+):", text, re.M))  # names; no weight has one of them
         for head, body in re.findall(r"^(?:layer|model) (\w+)(.*?)^\}", text, re.S | re.M):
             self.weights[head] = {
                 one: dims
-                for names, dims in re.findall(r"weight ([\w, ]+): \[(.*?)\]", body)
+                for names, dims in re.findall(r"(?:weight|state) ([\w, ]+): \[(.*?)\]", body)
                 for one in names.split(", ")
             }
 
@@ -71,13 +73,17 @@ class Weights:
 
     def __init__(self, spec, seed):
         self.spec, self.random = spec, np.random.default_rng(seed)
-        self.values, self.decayed = {}, []
+        self.values, self.decayed, self.states = {}, [], []
 
-    def layer(self, path, layer, D=None):
-        """Draws every weight that `layer` declares (its own, not its instances'), under `path`."""
+    def layer(self, path, layer, D=None, each=()):
+        """Draws every weight that `layer` declares (its own, not its instances'), under `path`; `each` are dims before its own."""
         for name, dims in self.spec.weights[layer].items():
             full = f"{path}.{name}"
-            shape = [self.spec.dims[D if d == "D" else d] for d in re.findall(r"\w+", dims)]
+            shape = [self.spec.dims[D if d == "D" else d] for d in [*each, *re.findall(r"\w+", dims)]]
+            if name in self.spec.states:
+                self.states.append(full)
+                self.values[full] = np.zeros(shape, np.float32)
+                continue
             if "->" in dims:
                 inward = math.prod(self.spec.dims[d] for d in re.findall(r"\w+", dims.split("->")[0]))
                 scale = 0.1 if name == "table" else 1.2 / math.sqrt(inward)
@@ -310,6 +316,56 @@ class Alternating:
         return token_loss(into(rms_norm(w / "final", x), w["head"]), inputs["targets"])
 
 
+class Moe:
+    name, seed = "moe", 25
+
+    def draw(self, w, d):
+        w.layer("Mixture", "Mixture")
+        for i in range(d["Layers"]):
+            w.layer(f"Mixture.before[{i}]", "Norm", "Embed")
+            w.layer(f"Mixture.Moe[{i}]", "Moe")
+            w.layer(f"Mixture.Moe[{i}].shared", "Feed")
+            w.layer(f"Mixture.Moe[{i}].Feed", "Feed", each=["Expert"])
+        w.layer("Mixture.final", "Norm", "Embed")
+
+    def inputs(self, r, d):
+        return tokens(r, d)
+
+    def loss(self, w, inputs, d):
+        w, self.nexts, self.dropped = Scope(w, "Mixture"), {}, 0
+        x, extra = w["table"][inputs["tokens"]], 0
+        for i in range(d["Layers"]):
+            y, balance = self.layer(w / f"Moe[{i}]", rms_norm(w / f"before[{i}]", x), d)
+            x, extra = x + y, extra + balance
+        return token_loss(into(rms_norm(w / "final", x), w["head"]), inputs["targets"]) + extra
+
+    def layer(self, w, x, d):
+        """Token by token: who comes first takes the slots; the balance loss; notes the state's next value."""
+        feed = lambda f, h, e=...: into(gelu(into(h, f["up"][e])), f["down"][e])
+        score = torch.softmax(into(x, w["route"]), dim=-1)
+        choice = torch.topk(score + w["bias"], d["TopK"], dim=-1).indices
+        share = torch.gather(score, -1, choice)
+        share = share / share.sum(-1, keepdim=True)
+        hits = F.one_hot(choice, d["Route"]).sum(-2).to(x.dtype)
+        balance = 0.05 * d["Route"] * (hits.mean(1) * score.mean(1)).sum(-1).mean()
+        load = hits.mean((0, 1))
+        self.nexts[f"{w.path}.bias"] = (w["bias"] + 0.01 * torch.sign(load.mean() - load)).detach()
+        rows = []
+        for b in range(d["Batch"]):
+            taken = [0] * d["Expert"]
+            for s in range(d["Seq"]):
+                y = feed(w / "shared", x[b, s])
+                for k in range(d["TopK"]):
+                    e = int(choice[b, s, k])
+                    taken[e] += 1
+                    if taken[e] <= d["Slot"]:
+                        y = y + share[b, s, k] * feed(w / "Feed", x[b, s], e)
+                    else:
+                        self.dropped += 1
+                rows.append(y)
+        return torch.stack(rows).view(x.shape), balance
+
+
 def tokens(r, d):
     """Random tokens and, as targets, the next ones."""
     run = r.integers(0, d["Vocab"], (d["Batch"], d["Seq"] + 1), dtype=np.int32)
@@ -330,11 +386,13 @@ def tensors(arrays, real, grad=False):
 def figures(model, spec, weights, inputs, real):
     """Loss, gradients and curve in the element type `real`, as numpy arrays."""
     w, x = tensors(weights.values, real, grad=True), tensors(inputs, real)
+    for n in weights.states:
+        w[n].requires_grad_(False)
     loss = model.loss(w, x, spec.dims)
     loss.backward()
-    grads = {n: t.grad.detach().clone().numpy() for n, t in w.items()}
+    grads = {n: t.grad.detach().clone().numpy() for n, t in w.items() if n not in weights.states}
 
-    plain = [t for n, t in w.items() if n not in weights.decayed]
+    plain = [t for n, t in w.items() if n not in weights.decayed and n not in weights.states]
     groups = [{"params": [w[n] for n in weights.decayed], "weight_decay": DECAY}, {"params": plain, "weight_decay": 0.0}]
     adamw = torch.optim.AdamW(groups, lr=spec.rate, betas=BETAS, eps=EPS, foreach=False, fused=False)
     curve = []
@@ -344,8 +402,10 @@ def figures(model, spec, weights, inputs, real):
         now.backward()
         curve.append(now.item())
         adamw.step()
+        if weights.states:
+            w.update(model.nexts)
     assert curve[0] == loss.item()
-    return loss.item(), grads, np.array(curve)
+    return loss.item(), grads, np.array(curve), {n: w[n].numpy() for n in weights.states}
 
 
 def distance(got, want):
@@ -367,6 +427,9 @@ def sane(name, single, double):
     print(f"{name:12} loss {single[0]:.7f} -> {single[2][-1]:.7f}   f32 against f64: loss {loss:.1e}, "
           f"gradients {grad:.1%} of the tolerance ({worst}), curve {curve:.1e}")
     assert loss < 2e-6 and grad < 0.2 and curve < 2e-5, f"{name}: f32 is too far from f64"
+    for path, value in double[3].items():
+        assert np.abs(single[3][path] - value).max() < 1e-6, f"{name}: {path} in f32 is not as in f64"
+        assert np.abs(value).max() > 0.015, f"{name}: {path} hardly moves"
     assert single[2][-1] < single[2][0], f"{name}: the loss does not fall"
     for path, g in double[1].items():
         assert np.isfinite(g).all(), f"{name}: {path} is not finite"
@@ -412,6 +475,8 @@ def compare(path, arrays):
     pick = lambda of: {n: a for n, a in of.items() if n.startswith("grad/")}
     grad, worst = distance(pick(arrays), pick(there))
     assert grad < 0.2, f"{path.name}: gradient of {worst} differs"
+    for name in (n for n in arrays if n.startswith("state/")):
+        assert np.allclose(arrays[name], there[name], rtol=0, atol=1e-6), f"{path.name}: {name} differs"
     assert np.allclose(arrays["loss"], there["loss"], rtol=2e-6, atol=0), f"{path.name}: loss differs"
     assert np.allclose(arrays["curve"], there["curve"], rtol=2e-5, atol=0), f"{path.name}: curve differs"
     print(f"{path.name:24} as before")
@@ -428,6 +493,7 @@ def make(model, check):
     arrays = {f"weight/{n}": a for n, a in weights.values.items()}
     arrays |= {f"input/{n}": a for n, a in inputs.items()}
     arrays |= {f"grad/{n}": g for n, g in single[1].items()}
+    arrays |= {f"state/{n}": s for n, s in single[3].items()}
     arrays |= {"loss": np.array([single[0]], np.float32), "curve": single[2].astype(np.float32)}
     path = HERE / f"{model.name}.safetensors"
     if check:
@@ -443,7 +509,7 @@ def main():
     torch.set_num_threads(1)
     words = sys.argv[1:]
     check, chosen = "--check" in words, [w for w in words if w != "--check"]
-    models = [m for m in (Gpt(), Llama(), Mixer(), Price(), Alternating())]
+    models = [m for m in (Gpt(), Llama(), Mixer(), Price(), Alternating(), Moe())]
     unknown = set(chosen) - {m.name for m in models}
     if unknown:
         sys.exit(f"no such model: {', '.join(sorted(unknown))}")

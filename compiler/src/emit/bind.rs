@@ -48,6 +48,8 @@ pub fn locate(graph: &Graph, state: &State, call: usize, role: Role) -> Located 
         | Role::ResultGrad(_)
         | Role::ParamGrad(_)
         | Role::Report(_)
+        | Role::Total(_)
+        | Role::Next(_)
         | Role::Rest
         | Role::Gradient
         | Role::Moment(_)
@@ -108,6 +110,11 @@ impl<'a> Binder<'a> {
                 let accumulate = self.begin(Sum::Report(segment, number), self.first_of_step());
                 Address { accumulate, ..at(regions.results, offset) }
             }
+            Role::Total(number) => {
+                let offset = self.placed.frames.totals[call][number as usize];
+                Address { accumulate: self.first_of_step(), ..at(regions.totals.unwrap_or(regions.results), offset) }
+            }
+            Role::Next(number) => at(regions.totals.unwrap_or(regions.results), self.placed.frames.nexts[call][number as usize]),
             Role::SquareSum => at(regions.results, regions.slot(Slot::SquareSum)),
             Role::Factor => at(regions.results, regions.slot(Slot::Factor)),
             // The roles below are bound as blocks, stash or flat ranges and never come here.

@@ -66,8 +66,8 @@ impl Maker<'_> {
             Event::Forward(at) => (at, Kind::Forward),
             Event::ForwardOnly(at) => (at, Kind::ForwardOnly),
             Event::Backward(at) => (at, Kind::Backward),
-            Event::SquareSum | Event::Factor | Event::Control | Event::Update | Event::GatherWeights => return Vec::new(),
-            Event::ReduceReports | Event::ReduceGradients | Event::ReduceSquareSum => return Vec::new(),
+            Event::SquareSum | Event::Factor | Event::Control | Event::Update | Event::GatherWeights | Event::Next => return Vec::new(),
+            Event::ReduceReports | Event::ReduceTotals | Event::ReduceGradients | Event::ReduceSquareSum => return Vec::new(),
         };
         let Some(call) = self.call(at, kind, binder, regions) else { return Vec::new() };
         let keys = self.made[&(segment_of(&self.placed.graph.calls[at]), kind)].keys.clone();

@@ -9,7 +9,9 @@ use super::region::{Regions, Slot, Source};
 use super::roll;
 use crate::fuse::ir::{BufferData, Fused, FusedLaunch};
 use crate::graph::ir::Role;
+use crate::memory::frames::bytes_of;
 use crate::memory::state::{Block, BlockData, State};
+use crate::schedule::segment_of;
 use crate::shard::ir::{Axis, Level, Mesh};
 use cranelift_entity::PrimaryMap;
 use meshwright_plan::Element;
@@ -95,6 +97,21 @@ impl Exchanger<'_> {
         });
         let slots: Vec<Slot> = numbers.flatten().collect();
         slots.into_iter().map(|slot| self.reduce_number(slot, regions)).collect()
+    }
+
+    /// What the next states are made from, over all axes that do not cut it.
+    pub fn reduce_totals(&mut self, placed: &Placed, regions: &Regions) -> Vec<Item> {
+        let Some(region) = regions.totals else { return Vec::new() };
+        let graph = placed.graph;
+        let mut calls = Vec::new();
+        for (number, call) in graph.calls.iter().enumerate() {
+            for (ty, offset) in graph.segments[segment_of(call)].totals.iter().zip(&placed.frames.totals[number]) {
+                let own: Vec<Axis> = ty.dims.iter().flat_map(|dim| placed.sharded.cuts.whole(*dim).1.to_vec()).collect();
+                let made = self.summing("reduce_total", bytes_of(graph, ty), &self.mesh.beside(&own));
+                calls.push(bound(&made, at(region, *offset), at(region, *offset), call.iteration));
+            }
+        }
+        roll::roll(calls)
     }
 
     /// A number is summed over the whole mesh.

@@ -157,6 +157,8 @@ fn role_name(role: Role, buffer: &str) -> String {
         Role::WeightGrad(at) => numbered("d_weight", at),
         Role::Stash(at) => numbered("kept", at),
         Role::Report(at) => numbered("report", at),
+        Role::Total(at) => numbered("total", at),
+        Role::Next(at) => numbered("next", at),
         Role::Rest => "weights".to_string(),
         Role::Gradient => "gradients".to_string(),
         Role::Moment(at) => format!("moment{}", at + 1),

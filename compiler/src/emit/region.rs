@@ -40,6 +40,8 @@ pub struct Regions {
     pub gathered: Region,
     pub scratch: Region,
     pub results: Region,
+    /// Sums over the batch for the next states, and next states, if there are any.
+    pub totals: Option<Region>,
     pub zeros: Region,
     /// Numbers in `results`: 64 bytes each, so that each can be bound by itself.
     slots: Vec<Slot>,
@@ -65,6 +67,7 @@ impl Regions {
     pub fn new(train: &Placed, state: &State) -> Self {
         let mut all = PrimaryMap::new();
         let mut add = |name: String, kind, bytes| all.push(RegionData { name, kind, offset: 0, bytes });
+        let totals = train.frames.total_bytes;
         let moments = train.graph.update.as_ref().map_or(0, |update| update.moments);
         let level = train.sharded.rest.level;
         let sizes = [state.bytes.weights, state.bytes.record, state.bytes.gradients, state.bytes.reduced, state.bytes.moments];
@@ -95,6 +98,7 @@ impl Regions {
             scratch,
             gathered,
             results: add("results".into(), RegionKind::Results, 0),
+            totals: (totals > 0).then(|| add("totals".into(), RegionKind::Results, totals)),
             zeros: add("zeros".into(), RegionKind::Results, 0),
             slots: Vec::new(),
             all,

@@ -1,17 +1,18 @@
-//! The end of a step: sums over the mesh, norm, factor, control word and updates, over flat ranges of the blocks.
+//! The end of a step: sums over the mesh, norm, factor, control word, next states, and updates, over flat ranges of the blocks.
 
 use super::Placed;
-use super::bind::at;
+use super::bind::{Binder, at, locate};
 use super::exchange::Exchanger;
 use super::piece::{Part, ROW, Rows};
 use super::program::{Key, Located, Made, Programs};
 use super::region::{Regions, Slot, Source};
 use super::roll;
 use crate::fuse;
-use crate::graph::ir::{Program, Role, Update};
+use crate::graph::ir::{Program, Role, Segment, SegmentData, Update};
 use crate::memory::state::{BlockData, Range, State};
 use crate::op::Dim;
 use crate::schedule::ir::{Event, Timeline};
+use crate::schedule::segment_of;
 use crate::shard::ir::Axis;
 use meshwright_plan::program::{Address, Call, CallAccumulate, Item};
 use std::collections::BTreeMap;
@@ -79,6 +80,11 @@ impl Ending<'_> {
                 let (mut exchanger, regions) = self.exchanger();
                 exchanger.reduce_reports(placed, Source::Train, regions)
             }
+            Event::ReduceTotals => {
+                let placed = self.placed;
+                let (mut exchanger, regions) = self.exchanger();
+                exchanger.reduce_totals(placed, regions)
+            }
             Event::ReduceGradients => {
                 let (mut exchanger, regions) = self.exchanger();
                 exchanger.reduce_all(regions)
@@ -91,6 +97,7 @@ impl Ending<'_> {
             Event::SquareSum => self.each(Stretch::square_sums),
             Event::Factor => self.factor().into_iter().collect(),
             Event::Control => vec![Item::Control],
+            Event::Next => self.nexts(),
             Event::Update => self.each(|_| vec![Job::Update]),
             Event::Forward(_) | Event::ForwardOnly(_) | Event::Backward(_) => Vec::new(),
         }
@@ -158,6 +165,33 @@ impl Ending<'_> {
             (range.offset, Stretch { bytes: range.bytes, parts, pieces: Vec::new() })
         };
         block.ranges.iter().map(alone).collect()
+    }
+
+    /// The next values of all states; then the states take them.
+    fn nexts(&mut self) -> Vec<Item> {
+        let mut items = self.each_call("next", |data| data.next.as_ref());
+        items.extend(self.each_call("take", |data| data.take.as_ref()));
+        items
+    }
+
+    /// One program of each call that has it.
+    fn each_call(&mut self, part: &str, program: impl Fn(&SegmentData) -> Option<&Program>) -> Vec<Item> {
+        let (graph, state) = (self.placed.graph, self.state);
+        let mut binder = Binder::new(self.placed, state, Source::Train);
+        let mut made: BTreeMap<Segment, Made> = BTreeMap::new();
+        let mut calls = Vec::new();
+        for (number, call) in graph.calls.iter().enumerate() {
+            let data = &graph.segments[segment_of(call)];
+            let Some(program) = program(data) else { continue };
+            let made = made.entry(segment_of(call)).or_insert_with(|| {
+                let fused = fuse::fuse(program, &graph.dims, self.placed.step());
+                self.programs.add(format!("{}.{part}", data.name), fused, &|role| locate(graph, state, number, role))
+            });
+            let address = |key: &Key| Address { accumulate: CallAccumulate::Write, ..binder.address(number, *key, 0, self.regions) };
+            let bindings = made.keys.iter().map(address).collect();
+            calls.push(Call { program: made.program, bindings, iteration: (call.iteration, 0) });
+        }
+        roll::roll(calls)
     }
 
     fn factor(&mut self) -> Option<Item> {

@@ -38,7 +38,7 @@ pub struct FusedLaunch {
     pub kernel: KernelData,
     /// Buffer and byte offset for each operand.
     pub places: Vec<(Buffer, u64)>,
-    /// For accumulating operands. `ByCall` for the first contribution to `WeightGrad`, `ParamGrad`, `Report` and `SquareSum` roles, `Add` for
+    /// For accumulating operands. `ByCall` for the first contribution to `WeightGrad`, `ParamGrad`, `Report`, `Total` and `SquareSum` roles, `Add` for
     /// later ones in the same program.
     pub accumulate: Accumulate,
 }

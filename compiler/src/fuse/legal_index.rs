@@ -6,8 +6,8 @@ use super::facts::is_cheap;
 use super::legalise::Rewriter;
 use crate::op::{Dim, Element, Index, Map, Op, Origin, Reduce, Shape, Type, Value};
 
-/// `result[into = index, …] = sum of value`. If index and result share dims, the result is a sum of comparisons of `index` with positions:
-/// no two tokens of different rows can meet.
+/// `result[into = index, …] = sum of value`. Where nothing is summed, or the index is one number, the result is a choice by comparison of the
+/// index with positions; else its segments are summed.
 pub(super) fn scatter(rewriter: &mut Rewriter<'_>, into: Dim, args: [Value; 2], ty: Type, origin: Origin) -> Value {
     let [index, value] = args;
     let mut summed: Vec<Dim> = rewriter.body.ty(index).dims.clone();
@@ -21,8 +21,8 @@ pub(super) fn scatter(rewriter: &mut Rewriter<'_>, into: Dim, args: [Value; 2], 
             true
         }
     });
-    let shares = rewriter.body.ty(index).dims.iter().any(|dim| ty.has(*dim));
-    if !shares && !rewriter.body.ty(index).dims.is_empty() {
+    let rows = rewriter.body.ty(index).dims.iter().any(|dim| !ty.has(*dim));
+    if rows {
         return segments(rewriter, into, args, ty, origin);
     }
     let kept: Vec<Dim> = ty.dims.iter().copied().filter(|dim| *dim != into).collect();
@@ -38,9 +38,10 @@ pub(super) fn scatter(rewriter: &mut Rewriter<'_>, into: Dim, args: [Value; 2], 
     if summed.is_empty() { spread } else { rewriter.reduce(Reduce::Sum, &summed, spread, ty, origin) }
 }
 
-/// A scatter of whole segments: what it keeps is made one dim of the value and of the result, by copies if need be.
+/// A scatter of whole segments: what it keeps beside the index's dims is made one dim of the value and of the result, by copies if need be.
 fn segments(rewriter: &mut Rewriter<'_>, into: Dim, [index, value]: [Value; 2], ty: Type, origin: Origin) -> Value {
-    let kept: Vec<Dim> = ty.dims.iter().copied().filter(|dim| *dim != into).collect();
+    let batch: Vec<Dim> = rewriter.body.ty(index).dims.iter().copied().filter(|dim| ty.has(*dim)).collect();
+    let kept: Vec<Dim> = ty.dims.iter().copied().filter(|dim| *dim != into && !batch.contains(dim)).collect();
     let view = rewriter.view(value);
     let long: Vec<Dim> = kept.iter().copied().filter(|dim| rewriter.dims[*dim].size > 1).collect();
     let chained = long.windows(2).all(|pair| view.stride(pair[0]) == view.stride(pair[1]) * rewriter.dims[pair[1]].size);
@@ -51,8 +52,8 @@ fn segments(rewriter: &mut Rewriter<'_>, into: Dim, [index, value]: [Value; 2], 
         let layout = Type::real(rest.chain(kept.iter().copied()).collect());
         rewriter.copy(value, layout, origin)
     };
-    let whole = Type::real([into].into_iter().chain(kept).collect());
-    let apart = ty.dims.len() > 2 && whole.dims != ty.dims;
+    let whole = Type::real(batch.iter().copied().chain([into]).chain(kept.iter().copied()).collect());
+    let apart = kept.len() > 1 && !ty.dims.windows(kept.len()).any(|dims| dims == kept);
     let op = Op::Index(Index::Scatter { into });
     if apart {
         let sum = rewriter.push(op, vec![index, value], whole, origin);

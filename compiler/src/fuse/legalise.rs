@@ -4,7 +4,7 @@
 //! - `Anchor` stands only where a copy is made, `Stop` nowhere; elementwise operators read the arguments of `Expand` directly;
 //! - reductions are over real numbers and at least one dim; there is no `CumsumReverse`;
 //! - contractions have more than one point along m, n and k; k merges into one dim in both operands, others are products and sums;
-//! - a `Scatter` shares no dims between its index and its result, others are comparisons with positions; what it keeps merges into one dim;
+//! - a `Scatter` sums over dims of its index, others are comparisons with positions; what it keeps beside the index's dims merges into one dim;
 //! - keys and values of attention's gradient have all dims that either shares with queries;
 //! - lookups in and rolls of what an elementwise function gives are functions of lookups and rolls, where that is less work;
 //! - every `Merge` is a view; the arguments of `Concat` are copies of their own;
@@ -32,10 +32,9 @@ pub fn legalise(program: &Program, dims: &Dims, batch: Dim) -> Program {
 /// Whether contributions of several calls add up under this role.
 pub fn accumulates(role: Role) -> bool {
     match role {
-        Role::ParamGrad(_) | Role::WeightGrad(_) | Role::Report(_) | Role::SquareSum => true,
+        Role::ParamGrad(_) | Role::WeightGrad(_) | Role::Report(_) | Role::Total(_) | Role::SquareSum => true,
         Role::Param(_) | Role::Weight(_) | Role::Result(_) | Role::Stash(_) | Role::ResultGrad(_) => false,
-        Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor => false,
-        Role::Piece | Role::Whole => false,
+        Role::Next(_) | Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor | Role::Piece | Role::Whole => false,
     }
 }
 
@@ -208,9 +207,10 @@ impl<'a> Rewriter<'a> {
                 if self.chained(chosen, *arg) {
                     return *arg;
                 }
-                let ty = self.body.ty(*arg);
-                let rest = ty.dims.iter().filter(|dim| !chosen.contains(dim));
-                let layout = Type::real(rest.chain(chosen).copied().collect());
+                let shared = |dim: &&Dim| args.iter().all(|arg| self.body.ty(*arg).has(**dim));
+                let (batch, rest): (Vec<Dim>, Vec<Dim>) =
+                    self.body.ty(*arg).dims.iter().filter(|dim| !chosen.contains(dim)).partition(shared);
+                let layout = Type::real([batch, chosen.clone(), rest].concat());
                 self.copy(*arg, layout, origin)
             })
             .collect()

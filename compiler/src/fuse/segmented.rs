@@ -1,6 +1,7 @@
 //! Lowering: `Scatter` → a `segmented` kernel.
 //!
-//! Requires a scatter whose result has none of its index's dims. Ensures that rows are added in the order of the index's memory.
+//! Requires a scatter whose result keeps dims beside its index's that are one chain in the value and in the result. Ensures that rows are
+//! added in the order of the index's memory.
 
 use super::contract::{Operands, extents};
 use super::facts::Facts;
@@ -15,7 +16,7 @@ pub fn lower(facts: &Facts<'_>, index: usize, into: Dim, storage: &Storage) -> F
     let inst = facts.inst(index);
     let (at, value, result) = (inst.args[0], inst.args[1], inst.results[0]);
     let mut operands = Operands::new(facts, storage, classify(facts, into, at, value, result));
-    operands.read("index", at, |_, role| role == Role::Row);
+    operands.read("index", at, |_, role| matches!(role, Role::Batch | Role::Row));
     operands.read("value", value, |_, role| role != Role::Segment);
     operands.write("out", result, Access::Accumulate, |_, role| role != Role::Row);
     let adds = storage.spot(result).adds;
@@ -27,8 +28,9 @@ pub fn lower(facts: &Facts<'_>, index: usize, into: Dim, storage: &Storage) -> F
 fn classify(facts: &Facts<'_>, into: Dim, at: Value, value: Value, result: Value) -> Vec<(Dim, Role)> {
     let ty = |value: Value| &facts.program.body.ty(value).dims;
     let result = ty(result);
-    let mut rows: Vec<Dim> = ty(at).clone();
+    let (batch, mut rows): (Vec<Dim>, Vec<Dim>) = ty(at).iter().partition(|dim| result.contains(dim));
     rows.extend(ty(value).iter().copied().filter(|dim| !result.contains(dim) && !ty(at).contains(dim)));
-    let lanes = result.iter().copied().filter(|dim| *dim != into).map(|dim| (dim, Role::Lane));
-    rows.into_iter().map(|dim| (dim, Role::Row)).chain([(into, Role::Segment)]).chain(lanes).collect()
+    let lanes = result.iter().copied().filter(|dim| *dim != into && !batch.contains(dim)).map(|dim| (dim, Role::Lane));
+    let outer = batch.iter().map(|dim| (*dim, Role::Batch)).chain(rows.into_iter().map(|dim| (dim, Role::Row)));
+    outer.chain([(into, Role::Segment)]).chain(lanes).collect()
 }

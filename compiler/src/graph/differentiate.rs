@@ -1,6 +1,6 @@
 //! A function with its losses and its gradient, as one joint program: what forward and backward programs are cut from.
 //!
-//! Requires dims of one microbatch. Ensures inputs `Param`, `Weight`, `ResultGrad` and outputs `Result`, `Report`, `ParamGrad`, `WeightGrad`:
+//! Requires dims of one microbatch. Ensures inputs `Param`, `Weight`, `ResultGrad` and outputs `Result`, `Report`, `Total`, `ParamGrad`, `WeightGrad`:
 //! one of each that is demanded and not zero throughout.
 
 use super::autodiff::{active, reverse};
@@ -8,7 +8,7 @@ use super::error;
 use super::ir::{Program, Role};
 use super::loss::{self, Shares};
 use crate::model::ir::FunctionData;
-use crate::op::{Dims, Element, Origin, Type, Value};
+use crate::op::{Body, Dims, Element, Map, Op, Origin, Type, Value};
 use meshwright_grammar::Diagnostic;
 
 /// What a call asks of its function's gradient. Equal demands share programs.
@@ -49,6 +49,7 @@ pub fn joint(function: &FunctionData, dims: &Dims, demand: Option<&Demand>, shar
         reports.push((report.name, add(report.sum), report.count.map(add)));
     }
     if let Some(demand) = demand {
+        outputs.extend(totals(&mut body, function, shares, own));
         let origin = body.insts.last().map_or(own, |inst| inst.origin);
         for (at, result) in function.results.iter().enumerate().filter(|(at, _)| demand.results[*at]) {
             let ty = Type { element: Element::Real, dims: body.ty(*result).dims.clone() };
@@ -67,6 +68,16 @@ pub fn joint(function: &FunctionData, dims: &Dims, demand: Option<&Demand>, shar
         outputs.extend(found);
     }
     Ok(Joint { program: Program { body, inputs, outputs }, reports })
+}
+
+/// The share of one microbatch in the sums that `next` reads: each is an estimate whose mean over microbatches is exact.
+fn totals(body: &mut Body, function: &FunctionData, shares: Shares, own: Origin) -> Vec<(Role, Value)> {
+    let share = 1.0 / shares.microbatches as f64;
+    let mut scaled = |total: &Value| {
+        let (ty, factor) = (body.ty(*total).clone(), body.push(Op::Const(share), Vec::new(), Type::real(Vec::new()), own));
+        body.push(Op::Map(Map::Mul), vec![*total, factor], ty, own)
+    };
+    function.totals.iter().enumerate().map(|(at, total)| (Role::Total(at as u32), scaled(total))).collect()
 }
 
 fn roles(role: impl Fn(u32) -> Role, values: &[Value]) -> Vec<(Role, Value)> {

@@ -13,7 +13,7 @@ use super::remat::{self, Policy};
 use super::tidy::tidy;
 use crate::model::ir::{Call, Function, FunctionData, Model, Port, Weight};
 use crate::model::settings::Remat;
-use crate::op::{Element, Origin, OriginData, Origins, Value};
+use crate::op::{Dims, Element, Origin, OriginData, Origins, Value};
 use cranelift_entity::{EntityRef, PrimaryMap};
 use meshwright_grammar::Diagnostic;
 use std::collections::{BTreeMap, BTreeSet};
@@ -230,9 +230,17 @@ impl Lowering<'_> {
             forward_only: extract(body, &seen, &inputs, |_| false),
             backward: None,
             merged: false,
+            totals: Vec::new(),
+            states: Vec::new(),
+            next: None,
+            take: None,
         };
         if train {
             self.split(variant, function, &mut segment);
+            segment.totals = types(&function.totals);
+            segment.states = function.nexts.iter().map(|(state, _)| slot(function, *state)).collect();
+            segment.next = next(function, &self.model.dims);
+            segment.take = segment.next.as_ref().map(|_| take(&segment));
         }
         segment
     }
@@ -241,13 +249,13 @@ impl Lowering<'_> {
     fn split(&self, variant: &Variant, function: &FunctionData, segment: &mut SegmentData) {
         let program = &variant.joint.program;
         let gradients = variant.outputs(|role| matches!(role, Role::ParamGrad(_) | Role::WeightGrad(_)));
-        let mut seen = variant.outputs(|role| matches!(role, Role::Result(_) | Role::Report(_)));
+        let mut seen = variant.outputs(|role| matches!(role, Role::Result(_) | Role::Report(_) | Role::Total(_)));
         let facts = remat::facts(program);
         let policy = Policy { rules: &self.model.settings.remat, origins: &self.origins };
         let recomputes = program.body.insts.iter().any(|inst| facts.is_forward(inst) && policy.of(inst) == Some(Remat::Recompute));
         let last = self.model.calls.len() - 1;
         if variant.calls == [last] && !gradients.is_empty() && !recomputes {
-            let outputs: Vec<_> = seen.into_iter().filter(|(role, _)| matches!(role, Role::Report(_))).chain(gradients).collect();
+            let outputs: Vec<_> = seen.into_iter().filter(|(role, _)| !matches!(role, Role::Result(_))).chain(gradients).collect();
             segment.backward = Some(extract(&program.body, &outputs, &at_hand(variant, &BTreeSet::new(), true), |_| false));
             segment.merged = true;
             return;
@@ -265,6 +273,37 @@ impl Lowering<'_> {
         segment.kept = (0..function.params.len()).filter(reads).collect();
         segment.backward = Some(backward);
     }
+}
+
+/// The weight slot of a state.
+fn slot(function: &FunctionData, state: Value) -> u32 {
+    function.weights.iter().position(|slot| *slot == state).unwrap_or(0) as u32
+}
+
+/// The program that moves next values to where the states are.
+fn take(segment: &SegmentData) -> Program {
+    let mut program = Program::default();
+    for (at, slot) in segment.states.iter().enumerate() {
+        let value = program.body.input(segment.weights[*slot as usize].clone(), "");
+        program.inputs.push((Role::Next(at as u32), value));
+        program.outputs.push((Role::Weight(*slot), value));
+    }
+    program
+}
+
+/// The program that gives a function's states their next values.
+fn next(function: &FunctionData, dims: &Dims) -> Option<Program> {
+    if function.nexts.is_empty() {
+        return None;
+    }
+    let outputs: Vec<_> = function.nexts.iter().enumerate().map(|(at, (_, value))| (Role::Next(at as u32), *value)).collect();
+    let weights = function.weights.iter().enumerate().map(|(at, value)| (Role::Weight(at as u32), *value));
+    let totals = function.totals.iter().enumerate().map(|(at, value)| (Role::Total(at as u32), *value));
+    let hand: Vec<_> = weights.chain(totals).collect();
+    let mut program = extract(&function.body, &outputs, &hand, |_| false);
+    super::simplify::drop_marks(&mut program);
+    tidy(&mut program, dims);
+    Some(program)
 }
 
 /// What a program can start from: weights, cotangents, and params and kept values (all params if `all`).

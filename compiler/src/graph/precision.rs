@@ -1,8 +1,9 @@
 //! Where numbers are rounded, as the language defines it and not as fusion happens to be.
 //!
 //! Requires programs in exact arithmetic with anchors. Ensures that anchors are gone. For bf16, operands and results of matrix products and attention,
-//! results of layers (anchors) and kept values are rounded to bf16; everything between is f32. Three things stay f32: gradients of weights, the
-//! row statistics of attention, and kept row statistics (reductions and what is computed from them alone).
+//! results of layers (anchors) and kept values are rounded to bf16; everything between is f32. Four things stay f32: gradients of weights, the
+//! row statistics of attention, and kept row statistics (reductions and what is computed from them alone) and counts (what is made of whole
+//! numbers alone).
 
 use super::ir::{Program, Role};
 use crate::model::settings::Precision;
@@ -29,7 +30,7 @@ pub fn round(program: &mut Program, precision: Precision) {
 struct Marks {
     /// Only ever added up into gradients of weights.
     exact: SecondaryMap<Value, bool>,
-    /// Row statistics.
+    /// Row statistics, and numbers made of whole ones.
     statistic: SecondaryMap<Value, bool>,
 }
 
@@ -45,7 +46,9 @@ impl Marks {
                 inst.args.iter().for_each(|arg| exact[*arg] = true);
             }
         }
-        Marks { exact, statistic: statistics(program) }
+        let (mut statistic, whole) = (statistics(program), whole(program));
+        whole.iter().filter(|(_, whole)| **whole).for_each(|(value, _)| statistic[value] = true);
+        Marks { exact, statistic }
     }
 }
 
@@ -65,6 +68,17 @@ fn statistics(program: &Program) -> SecondaryMap<Value, bool> {
             }
             _ => {}
         }
+    }
+    found
+}
+
+/// Real numbers that are made of whole ones alone (counts, places, positions): their neighbours in bf16 would be other places.
+fn whole(program: &Program) -> SecondaryMap<Value, bool> {
+    let body = &program.body;
+    let mut found: SecondaryMap<Value, bool> = SecondaryMap::new();
+    for inst in body.insts.iter().filter(|inst| !matches!(inst.op, Op::Random(_) | Op::Scalar(_))) {
+        let all = inst.args.iter().all(|arg| body.ty(*arg).element != Element::Real || found[*arg]);
+        inst.results.iter().for_each(|result| found[*result] = all);
     }
     found
 }

@@ -60,8 +60,13 @@ pub fn segment(segment: &SegmentData, dims: &Dims) -> String {
     for slot in &segment.stash {
         let _ = writeln!(out, "  stash {}: {}", slot.name, ty(&slot.ty, dims));
     }
-    let named =
-        [("forward", Some(&segment.forward)), ("forward_only", Some(&segment.forward_only)), ("backward", segment.backward.as_ref())];
+    let named = [
+        ("forward", Some(&segment.forward)),
+        ("forward_only", Some(&segment.forward_only)),
+        ("backward", segment.backward.as_ref()),
+        ("next", segment.next.as_ref()),
+        ("take", segment.take.as_ref()),
+    ];
     for (title, program) in named {
         if let Some(program) = program.filter(|program| !program.outputs.is_empty()) {
             let _ = writeln!(out, "  {title}");
@@ -303,6 +308,8 @@ fn role(role: &Role) -> String {
         Role::ParamGrad(at) => format!("param_grad {at}"),
         Role::WeightGrad(at) => format!("weight_grad {at}"),
         Role::Report(at) => format!("report {at}"),
+        Role::Total(at) => format!("total {at}"),
+        Role::Next(at) => format!("next {at}"),
         Role::Rest => "rest".to_string(),
         Role::Gradient => "gradient".to_string(),
         Role::Moment(at) => format!("moment {at}"),

@@ -35,6 +35,12 @@ pub struct Frames {
     pub stash: Vec<u64>,
     /// Bytes of the stash.
     pub stash_bytes: u64,
+    /// Of each call: byte offsets of its totals in their region.
+    pub totals: Vec<Vec<u64>>,
+    /// Of each call: byte offsets of its states' next values in the same region.
+    pub nexts: Vec<Vec<u64>>,
+    /// Bytes of all totals and next values.
+    pub total_bytes: u64,
 }
 
 /// Size of a stored tensor in bytes.
@@ -66,6 +72,7 @@ pub fn lay_out(graph: &Graph, training: bool, wanted: bool) -> Frames {
     }
     if training {
         place_stash(graph, &mut frames);
+        place_totals(graph, &mut frames);
         place_cotangents(graph, &mut frames);
     }
     frames
@@ -83,6 +90,20 @@ fn place_stash(graph: &Graph, frames: &mut Frames) {
     for call in &graph.calls {
         frames.stash.push(frames.stash_bytes);
         frames.stash_bytes += stash_frame(graph, segment_of(call)).0;
+    }
+}
+
+fn place_totals(graph: &Graph, frames: &mut Frames) {
+    for call in &graph.calls {
+        let segment = &graph.segments[segment_of(call)];
+        let mut place = |ty: &Type| {
+            frames.total_bytes += aligned(bytes_of(graph, ty));
+            frames.total_bytes - aligned(bytes_of(graph, ty))
+        };
+        let totals = segment.totals.iter().map(&mut place).collect();
+        let nexts = segment.states.iter().map(|slot| place(&segment.weights[*slot as usize])).collect();
+        frames.totals.push(totals);
+        frames.nexts.push(nexts);
     }
 }
 

@@ -142,11 +142,12 @@ pub fn lay_out(sharded: &Sharded) -> State {
     state
 }
 
-/// How a weight's block rests: cut as the mesh's state is, if those axes do not cut the weight itself. Frozen weights have no moments to cut.
+/// How a weight's block rests: cut as the mesh's state is, if those axes do not cut the weight itself. Frozen weights have no moments to cut, and
+/// states are whole on every rank: each computes the next ones by itself.
 fn rest(sharded: &Sharded, weight: Weight, trained: bool) -> Rest {
     let own = sharded.weight_axes(weight);
     let free = !sharded.rest.axes.iter().any(|axis| own.contains(axis));
-    let wanted = trained || sharded.rest.level == Level::Weights;
+    let wanted = trained || (sharded.rest.level == Level::Weights && !sharded.graph.weights[weight].state);
     if free && wanted { sharded.rest.clone() } else { Rest::default() }
 }
 

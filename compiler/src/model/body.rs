@@ -86,10 +86,10 @@ impl Elaborator<'_> {
     fn statement(&mut self, statement: &Statement) -> Fallible<()> {
         match &statement.kind {
             StatementKind::Let(one) => self.let_(one),
-            StatementKind::Weight(one) => self.declare_weights(one),
+            StatementKind::Weight(one) => self.declare_weights(one, false),
             StatementKind::Instance(one) => self.declare_instances(one),
-            StatementKind::State(_) => Err(self.errors.stop(names::not_supported(statement.span, "`state`", "leave it out for now"))),
-            StatementKind::Next { .. } => Err(self.errors.stop(names::not_supported(statement.span, "`next`", "leave it out for now"))),
+            StatementKind::State(one) => self.declare_weights(one, true),
+            StatementKind::Next { name, value } => self.next(name, value),
             StatementKind::Loss { value, mask } => self.loss(value, mask.as_ref(), statement.span),
             StatementKind::Metric { name, value, mask } => self.metric(name, value, mask.as_ref()),
             StatementKind::Carry { names, value } => self.carry(names, value, statement.span),

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 /// How a value depends on the samples of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Flow {
+pub(crate) enum Flow {
     /// Not at all.
     #[default]
     Free,
@@ -44,6 +44,7 @@ pub(crate) fn check(elaborator: &mut Elaborator, constants: &Constants, outline:
         }
     }
     found.into_iter().for_each(|one| elaborator.errors.push(one));
+    super::state::check(elaborator, &flows);
     sizes(elaborator);
     if elaborator.training {
         trained(elaborator);
@@ -141,7 +142,7 @@ fn trained(elaborator: &mut Elaborator) {
     let tape = &elaborator.tape;
     let mut needed: SecondaryMap<Value, bool> = SecondaryMap::new();
     let mut moved: SecondaryMap<Value, bool> = SecondaryMap::new();
-    for weight in &elaborator.weights.all {
+    for weight in elaborator.weights.all.iter().filter(|weight| !weight.state) {
         moved[weight.value] = true;
     }
     for inst in &tape.body.insts {
@@ -161,7 +162,7 @@ fn trained(elaborator: &mut Elaborator) {
         }
     }
     if tape.reports.iter().any(|report| report.metric.is_none()) {
-        let idle = elaborator.weights.all.iter().filter(|weight| !needed[weight.value]);
+        let idle = elaborator.weights.all.iter().filter(|weight| !weight.state && !needed[weight.value]);
         found.extend(idle.map(|weight| weights::unused(weight.span, &weight.template)));
     }
     found.into_iter().for_each(|one| elaborator.errors.push(one));

@@ -3,7 +3,7 @@
 //! Requires merged definitions and overrides. Ensures that each is evaluated once, after all overrides, whatever the order in which they stand; a
 //! cycle, a size that is no whole number, and an unknown name are errors.
 
-use super::error::{Errors, dims as wrong, names};
+use super::error::{Errors, dims as wrong, experts, names};
 use super::merge::Merged;
 use super::numbers::{self, Outcome};
 use meshwright_grammar::tree::{BinaryOp, Expr, ExprKind, Name, UnaryOp};
@@ -176,6 +176,9 @@ impl Constants {
             ExprKind::None => Ok(Constant::None),
             ExprKind::Path(path) => {
                 let name = path.text();
+                if name == "ragged" && !self.knows(&name) {
+                    return Err(Some(experts::ragged(path.span)));
+                }
                 if !self.knows(&name) {
                     return Err(Some(names::unknown_constant(&name, path.span, self.names())));
                 }

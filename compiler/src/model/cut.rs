@@ -74,8 +74,8 @@ fn complete(all: &[Declared], group: &[usize]) -> bool {
     let first = &all[group[0]];
     let Some((_, count)) = first.star else { return group.len() == 1 };
     let equal = |one: &Declared| {
-        (&one.stacked, &one.inputs, &one.outputs, one.init, one.arrow)
-            == (&first.stacked, &first.inputs, &first.outputs, first.init, first.arrow)
+        (&one.stacked, &one.inputs, &one.outputs, one.init, one.arrow, one.state)
+            == (&first.stacked, &first.inputs, &first.outputs, first.init, first.arrow, first.state)
     };
     let in_order = group.iter().enumerate().all(|(at, member)| all[*member].star.is_some_and(|(iteration, _)| iteration == at as u64));
     group.len() as u64 == count && in_order && group.iter().all(|member| equal(&all[*member]))
@@ -92,7 +92,8 @@ fn data(one: &Declared, path: String, count: u64) -> WeightData {
         init: one.init,
         arrow: one.arrow,
         decay: None,
-        frozen: false,
+        frozen: one.state,
+        state: one.state,
         rate: 1.0,
         span: Some(one.span),
     }
@@ -144,6 +145,9 @@ impl<'t> Cutter<'t> {
             self.cross(report.value, report.piece);
             report.mask.iter().for_each(|mask| self.cross(*mask, report.piece));
         }
+        for next in &tape.nexts {
+            next.totals.iter().chain([&next.value]).for_each(|value| self.cross(*value, next.piece));
+        }
         if let Some(result) = outline.result.filter(|result| self.home[*result].is_some()) {
             self.crossing.insert(result);
         }
@@ -164,7 +168,8 @@ impl<'t> Cutter<'t> {
     fn piece(&mut self, at: usize, piece: &Piece, paths: bool) {
         let reports: Vec<_> = self.tape.reports.iter().filter(|report| report.piece == at).collect();
         let numbers = range(self.tape, at);
-        if numbers.is_empty() && reports.is_empty() {
+        let next: Vec<_> = self.tape.nexts.iter().filter(|next| next.piece == at).collect();
+        if numbers.is_empty() && reports.is_empty() && next.is_empty() {
             return;
         }
         let mut maker = Maker {
@@ -189,6 +194,10 @@ impl<'t> Cutter<'t> {
                 Some(name) => metrics.push((name.clone(), value)),
             }
         }
+        let nexts: Vec<(Value, Value)> = next.iter().map(|next| (maker.value(next.state), maker.value(next.value))).collect();
+        let mut totals: Vec<Value> = next.iter().flat_map(|next| &next.totals).map(|total| maker.value(*total)).collect();
+        totals.sort_unstable();
+        totals.dedup();
         let Maker { map, body, args, params, slots, weights, .. } = maker;
         let out: Vec<Value> = numbers
             .flat_map(|number| &self.tape.body.insts[number].results)
@@ -196,7 +205,8 @@ impl<'t> Cutter<'t> {
             .copied()
             .collect();
         let results = out.iter().map(|value| map[value]).collect();
-        let data = FunctionData { name: piece.name.clone().unwrap_or_default(), params, weights: slots, body, results, losses, metrics };
+        let name = piece.name.clone().unwrap_or_default();
+        let data = FunctionData { name, params, weights: slots, body, results, losses, metrics, totals, nexts };
         let args = args.iter().map(|value| self.port_of[value]).collect();
         let results = out.iter().map(|value| self.open_port(*value)).collect();
         let function = self.function(data, paths);
@@ -287,6 +297,8 @@ fn same(a: &FunctionData, b: &FunctionData) -> bool {
         && a.weights == b.weights
         && a.results == b.results
         && a.metrics == b.metrics
+        && a.totals == b.totals
+        && a.nexts == b.nexts
         && a.losses.len() == b.losses.len()
         && a.losses.iter().zip(&b.losses).all(|(a, b)| report(a, b))
         && a.body.insts.len() == b.body.insts.len()

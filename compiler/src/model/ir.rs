@@ -72,8 +72,10 @@ pub struct WeightData {
     pub arrow: bool,
     /// From `tune`: decay coefficient instead of the optimizer's.
     pub decay: Option<f64>,
-    /// From `tune`: not trained.
+    /// Not trained: by `tune`, or because it is a state.
     pub frozen: bool,
+    /// Changed by `next` at the end of each step.
+    pub state: bool,
     /// From `tune`: factor on the rate.
     pub rate: f64,
     /// Where it was declared.
@@ -115,6 +117,10 @@ pub struct FunctionData {
     pub losses: Vec<Loss>,
     /// Numbers to report: name, value (mean over all its entries in the whole step).
     pub metrics: Vec<(String, Value)>,
+    /// Values without the batch dim that are sums over it, linear in what they sum: what `nexts` are made of beside weights.
+    pub totals: Vec<Value>,
+    /// States of the next step: weight slot of the state, and its value, computed from `totals` over the whole step.
+    pub nexts: Vec<(Value, Value)>,
 }
 
 /// `loss e`: the mean of `e` over all its entries in the whole step; `loss e where m`: sum of e*m over sum of m, over the whole step.

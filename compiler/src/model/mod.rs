@@ -23,6 +23,7 @@ mod repeat;
 mod scope;
 pub mod settings;
 pub mod standard;
+mod state;
 mod tape;
 #[cfg(test)]
 mod tests;

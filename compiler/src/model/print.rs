@@ -49,9 +49,10 @@ fn weight(weight: &WeightData, dims: &Dims) -> String {
         Init::Uniform(bound) => format!("uniform({bound})"),
     };
     let decay = weight.decay.map_or(String::new(), |decay| format!(", decay {decay}"));
-    let frozen = if weight.frozen { ", frozen" } else { "" };
+    let frozen = if weight.frozen && !weight.state { ", frozen" } else { "" };
+    let kind = if weight.state { "state" } else { "weight" };
     let rate = if weight.rate == 1.0 { String::new() } else { format!(", rate {}", weight.rate) };
-    format!("weight {}: {stacked}[{inner}]{count} = {init}{decay}{frozen}{rate}", weight.path)
+    format!("{kind} {}: {stacked}[{inner}]{count} = {init}{decay}{frozen}{rate}", weight.path)
 }
 
 /// A function and its body.
@@ -69,6 +70,9 @@ pub fn function(function: &FunctionData, dims: &Dims) -> String {
     }
     for (metric, value) in &function.metrics {
         writeln!(out, "    metric {metric} = {}", name(body, *value)).ok();
+    }
+    for (state, value) in &function.nexts {
+        writeln!(out, "    next {} = {}", name(body, *state), name(body, *value)).ok();
     }
     let results: Vec<String> = function.results.iter().map(|value| name(body, *value)).collect();
     writeln!(out, "    return {}\n}}", results.join(", ")).ok();

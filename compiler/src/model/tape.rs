@@ -3,6 +3,7 @@
 //! Requires typed arguments: callers have checked dims and elements. Ensures the layout rule: a result's dims stand in the order of its first
 //! operand's, then new ones, and the batch dim is outermost. Functions are cut from the tape afterwards ([`super::cut`]).
 
+use super::expr::experts::Spot;
 use crate::op::{Body, Dim, DimData, Dims, Element, Index, Map, Op, Origin, OriginData, Origins, Reduce, Shape, Type, Value};
 use meshwright_grammar::Span;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,21 @@ pub(crate) struct Report {
     pub piece: usize,
 }
 
+/// What a state is in the next step.
+#[derive(Clone, Debug)]
+pub(crate) struct Next {
+    /// The state.
+    pub state: Value,
+    /// Its value in the next step, of the state's type.
+    pub value: Value,
+    /// The sums over the batch that the value is made of; found when the whole tape is known.
+    pub totals: Vec<Value>,
+    /// Where it was written.
+    pub span: Span,
+    /// Number of the piece it belongs to.
+    pub piece: usize,
+}
+
 /// All instructions of a model.
 #[derive(Debug)]
 pub(crate) struct Tape {
@@ -50,9 +66,14 @@ pub(crate) struct Tape {
     pub pieces: Vec<Piece>,
     /// Losses and metrics in order.
     pub reports: Vec<Report>,
+    /// Next values of states in order.
+    pub nexts: Vec<Next>,
+    /// What is known of the spots that `dispatch` gave.
+    pub spots: BTreeMap<Value, Spot>,
     here: Origin,
     known: BTreeMap<(Option<Span>, String), Origin>,
     primes: BTreeMap<Dim, Dim>,
+    products: BTreeMap<(Dim, Dim), Dim>,
     constants: BTreeMap<Value, f64>,
 }
 
@@ -69,9 +90,12 @@ impl Tape {
             outer: BTreeSet::new(),
             pieces: vec![Piece { start: 0, name: None, iteration: 0 }],
             reports: Vec::new(),
+            nexts: Vec::new(),
+            spots: BTreeMap::new(),
             here,
             known: BTreeMap::new(),
             primes: BTreeMap::new(),
+            products: BTreeMap::new(),
             constants: BTreeMap::new(),
         }
     }
@@ -94,6 +118,11 @@ impl Tape {
         self.pieces.push(Piece { start: self.body.insts.len(), name, iteration });
     }
 
+    /// The piece of an instruction.
+    pub fn piece_of(&self, inst: usize) -> usize {
+        self.pieces.partition_point(|piece| piece.start <= inst) - 1
+    }
+
     /// Size of a dim.
     pub fn size(&self, dim: Dim) -> u64 {
         self.dims[dim].size
@@ -113,6 +142,18 @@ impl Tape {
         let primed = self.dims.push(DimData { name: format!("{name}'"), size, span, axes });
         self.primes.insert(dim, primed);
         primed
+    }
+
+    /// The dim that two dims merge into (`Expert*Slot`), always the same one for them.
+    pub fn product(&mut self, outer: Dim, inner: Dim) -> Dim {
+        if let Some(product) = self.products.get(&(outer, inner)) {
+            return *product;
+        }
+        let name = format!("{}*{}", self.dims[outer].name, self.dims[inner].name);
+        let (size, span) = (self.size(outer).saturating_mul(self.size(inner)), self.dims[inner].span);
+        let product = self.dims.push(DimData { name, size, span, axes: Vec::new() });
+        self.products.insert((outer, inner), product);
+        product
     }
 
     /// The dim that `dim` was primed from, or itself.

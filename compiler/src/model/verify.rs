@@ -68,7 +68,9 @@ fn body(function: &FunctionData) -> Result<(), String> {
         .results
         .iter()
         .chain(function.losses.iter().map(|loss| &loss.value))
-        .chain(function.metrics.iter().map(|(_, value)| value));
+        .chain(function.metrics.iter().map(|(_, value)| value))
+        .chain(&function.totals)
+        .chain(function.nexts.iter().flat_map(|(state, value)| [state, value]));
     for value in ends {
         ensure(known.contains(value), || format!("{value} is handed out but not defined"))?;
     }

@@ -34,6 +34,8 @@ pub(crate) struct Declared {
     pub init: Init,
     /// Whether it has an arrow.
     pub arrow: bool,
+    /// Whether `next` changes it, and not training.
+    pub state: bool,
     /// Where it was declared.
     pub span: Span,
     /// Its value on the tape.
@@ -54,12 +56,13 @@ struct Shape {
     outputs: Vec<Dim>,
     arrow: bool,
     init: Init,
+    state: bool,
 }
 
 impl Elaborator<'_> {
-    /// `weight query, key: [Embed -> Heads, Head] = normal(init)`
-    pub fn declare_weights(&mut self, declaration: &tree::Weight) -> Fallible<()> {
-        let shape = self.weight_shape(declaration)?;
+    /// `weight query, key: [Embed -> Heads, Head] = normal(init)`, `state bias: [Route] = zeros`
+    pub fn declare_weights(&mut self, declaration: &tree::Weight, state: bool) -> Fallible<()> {
+        let shape = Shape { state, ..self.weight_shape(declaration)? };
         for name in &declaration.names {
             let tensor = self.weight(&name.text, name.span, &shape)?;
             self.frame_mut().called.insert(name.text.clone(), name.span);
@@ -98,7 +101,7 @@ impl Elaborator<'_> {
             Some(expr) => self.init(expr, fan_in)?,
             None => Init::Normal((1.0 / fan_in.sqrt()) as f32),
         };
-        Ok(Shape { inputs, outputs, arrow, init })
+        Ok(Shape { inputs, outputs, arrow, init, state: false })
     }
 
     /// One weight at the path of this body; the known one if it was declared there before.
@@ -130,6 +133,7 @@ impl Elaborator<'_> {
             outputs: shape.outputs.clone(),
             init: shape.init,
             arrow: shape.arrow,
+            state: shape.state,
             span,
             value,
         };

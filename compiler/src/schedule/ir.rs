@@ -20,6 +20,8 @@ pub enum Event {
     Backward(usize),
     /// Reports are summed over the mesh.
     ReduceReports,
+    /// What the next states are made from is summed over the mesh.
+    ReduceTotals,
     /// What gradients are still partial over is summed.
     ReduceGradients,
     /// The squares of all gradients are summed.
@@ -30,6 +32,8 @@ pub enum Event {
     Factor,
     /// The control word.
     Control,
+    /// States take their next values.
+    Next,
     /// All weights are updated.
     Update,
     /// Weights whose record rests in pieces are made whole again.

@@ -1,8 +1,8 @@
 //! `schedule`: training graph → a timeline per stage.
 //!
 //! In: a [`crate::graph::ir::Graph`]. Out: an [`ir::Timeline`] in which every value is computed before it is used. One device has one stage:
-//! all forward calls in order, then all backward calls in reverse, per microbatch; then norm, control word and update. On a mesh, reports and
-//! gradients are summed over it before they are used.
+//! all forward calls in order, then all backward calls in reverse, per microbatch; then norm, control word, next states and update. On a mesh,
+//! reports, gradients and what states are made from are summed over it before they are used.
 
 pub mod ir;
 
@@ -26,10 +26,11 @@ pub fn step(sharded: &Sharded) -> Timeline {
     let mesh = |event: Event| (!sharded.mesh.axes.is_empty()).then_some(event);
     let mut end: Vec<Event> = mesh(Event::ReduceReports).into_iter().collect();
     if graph.update.is_some() {
+        end.extend(mesh(Event::ReduceTotals));
         end.extend(mesh(Event::ReduceGradients));
         end.push(Event::SquareSum);
         end.extend(mesh(Event::ReduceSquareSum));
-        end.extend([Event::Factor, Event::Control, Event::Update]);
+        end.extend([Event::Factor, Event::Control, Event::Next, Event::Update]);
         end.extend(mesh(Event::GatherWeights));
     }
     Timeline { micro: forward.chain(backward).collect(), end }

@@ -25,6 +25,11 @@ impl Mesh {
         axes.iter().map(|axis| self.axes[*axis].size).product()
     }
 
+    /// All other axes, ascending.
+    pub fn beside(&self, axes: &[Axis]) -> Vec<Axis> {
+        self.axes.keys().filter(|axis| !axes.contains(axis)).collect()
+    }
+
     /// The names of some axes.
     pub fn names(&self, axes: &[Axis]) -> Vec<String> {
         axes.iter().map(|axis| self.axes[*axis].name.clone()).collect()

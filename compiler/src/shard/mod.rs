@@ -145,12 +145,16 @@ fn localised(part: &mut Partition<'_>, data: &SegmentData) -> SegmentData {
     types(part, &mut local.params);
     types(part, &mut local.weights);
     types(part, &mut local.results);
+    types(part, &mut local.totals);
     local.stash.iter_mut().for_each(|slot| slot.ty = part.placed(&slot.ty));
     local.forward = part.program(&data.forward);
     local.forward_only = part.program(&data.forward_only);
     local.backward = data.backward.as_ref().map(|program| part.program(program));
-    let programs: [Option<&mut Program>; 3] = [Some(&mut local.forward), Some(&mut local.forward_only), local.backward.as_mut()];
-    for program in programs.into_iter().flatten() {
+    local.next = data.next.as_ref().map(|program| part.program(program));
+    local.take = data.take.as_ref().map(|program| part.program(program));
+    let always: [Option<&mut Program>; 3] = [Some(&mut local.forward), Some(&mut local.forward_only), local.backward.as_mut()];
+    let programs = always.into_iter().chain([local.next.as_mut(), local.take.as_mut()]);
+    for program in programs.flatten() {
         crate::graph::tidy::tidy(program, part.dims);
     }
     local

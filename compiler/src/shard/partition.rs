@@ -189,6 +189,10 @@ impl<'a, 'b> Walk<'a, 'b> {
                 let all: Vec<Axis> = self.part.mesh.axes.keys().collect();
                 self.spread(value, own, &all, origin)
             }
+            Role::Total(_) => {
+                let over = self.part.mesh.beside(&own.axes());
+                self.spread(value, own, &over, origin)
+            }
             _ => self.want(value, &own, origin),
         }
     }

@@ -29,8 +29,9 @@ struct Held {
 /// Checks every program of every segment.
 pub fn verify(sharded: &Sharded) -> Result<(), String> {
     for (segment, data) in &sharded.graph.segments {
-        let programs = [("forward", Some(&data.forward)), ("forward_only", Some(&data.forward_only)), ("backward", data.backward.as_ref())];
-        for (name, program) in programs.into_iter().filter_map(|(name, program)| program.map(|program| (name, program))) {
+        let always = [("forward", Some(&data.forward)), ("forward_only", Some(&data.forward_only)), ("backward", data.backward.as_ref())];
+        let programs = always.into_iter().chain([("next", data.next.as_ref()), ("take", data.take.as_ref())]);
+        for (name, program) in programs.filter_map(|(name, program)| program.map(|program| (name, program))) {
             self::program(sharded, segment, program).map_err(|error| format!("{}.{name}: {error}", data.name))?;
         }
     }
@@ -346,6 +347,10 @@ impl Typing<'_> {
                 sorted(weight.map(|weight| self.sharded.deferred[weight].clone()).unwrap_or_default())
             }
             Role::Report(_) => self.sharded.mesh.axes.keys().collect(),
+            Role::Total(_) => {
+                let own: Vec<Axis> = self.body.ty(value).dims.iter().flat_map(|dim| self.cut(*dim).to_vec()).collect();
+                self.sharded.mesh.beside(&own)
+            }
             _ => Vec::new(),
         };
         need(self.body.ty(value).element == Element::Real || wanted.is_empty(), "it is no number")?;

@@ -39,9 +39,9 @@ const ATTENTION_GRAD: [Want; 10] = [
     Want("scratch", Access::Scratch, F32, ROW),
 ];
 const SEGMENTED: [Want; 3] = [
-    Want("index", Access::Read, Element::I32, &[Role::Row]),
-    Want("value", Access::Read, F32, &[Role::Row, Role::Lane]),
-    Want("out", Access::Accumulate, F32, &[Role::Segment, Role::Lane]),
+    Want("index", Access::Read, Element::I32, &[Role::Batch, Role::Row]),
+    Want("value", Access::Read, F32, &[Role::Batch, Role::Row, Role::Lane]),
+    Want("out", Access::Accumulate, F32, &[Role::Batch, Role::Segment, Role::Lane]),
 ];
 
 /// The kernel.
@@ -83,7 +83,7 @@ fn dims(kernel: &KernelData, report: &mut Report) {
         Skeleton::Attention(_) | Skeleton::AttentionGrad(_) => {
             (&[Role::Batch, Role::M, Role::Query, Role::Key, Role::Feature, Role::Value], &[Role::Query, Role::Key])
         }
-        Skeleton::Segmented => (&[Role::Row, Role::Lane, Role::Segment], &[Role::Segment]),
+        Skeleton::Segmented => (&[Role::Batch, Role::Row, Role::Lane, Role::Segment], &[Role::Segment]),
         Skeleton::Collective(_) => (&[Role::Row, Role::Member], &[]),
     };
     let count = |role: Role| kernel.dims.values().filter(|dim| dim.role == role).count();

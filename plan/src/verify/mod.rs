@@ -5,7 +5,7 @@
 //! - mesh: axes have ranks; whatever names axes names those of the mesh, none twice; inputs have whole microbatches;
 //! - arena: regions are aligned, inside the arena, disjoint; inputs, weights, readouts, outputs lie in their regions; weights are disjoint, also
 //!   within flat blocks, whose pieces hold all of them;
-//! - names of regions, scalars, inputs, weights, readouts, outputs, programs, entries, parameters, operands, dims are unique;
+//! - names of regions, scalars, inputs, weights, outputs, programs, entries, parameters, operands, dims are unique;
 //! - scalars use only the step and scalars above them; numbers are finite (kernels' constants: not NaN);
 //! - kernels: dims, operand counts, elements and roles are those of their skeleton; extents cover all accesses; strides are not negative;
 //!   arguments come before users; types and levels are legal; every written operand is written once, each of its elements by one point;

@@ -39,7 +39,6 @@ pub(super) fn tensors(plan: &Plan, report: &mut Report) {
     }
     weights(plan, report);
     report.at("readouts");
-    report.unique(plan.readouts.iter().map(|readout| readout.name.as_str()));
     for readout in &plan.readouts {
         for offset in [Some(readout.offset), readout.count].into_iter().flatten() {
             inside(plan, readout.region, Some(&View::range(offset, Element::F32.bytes())), &readout.name, report);

@@ -51,10 +51,12 @@ pub fn segmented(machine: &mut Machine<'_>) {
     machine.one_each(&[Role::Segment]);
     let (rows, lanes) = (machine.over(&[Role::Row]), machine.over(&[Role::Lane]));
     let segment = (0..machine.kernel.dims.len()).position(|at| machine.role(at) == Role::Segment).expect("there is one");
-    for point in machine.over(&[Role::Segment]) {
+    for point in machine.over(&[Role::Batch, Role::Segment]) {
+        let mut batch = point.clone();
+        batch[segment] = 0;
         for lane in &lanes {
-            let here = rows.iter().filter(|row| machine.read(0, &[row]) == point[segment] as f64);
-            let sum: f64 = here.map(|row| machine.read(1, &[row, lane])).sum();
+            let here = rows.iter().filter(|row| machine.read(0, &[&batch, row]) == point[segment] as f64);
+            let sum: f64 = here.map(|row| machine.read(1, &[&batch, row, lane])).sum();
             let element = machine.at(slot(2), &point) + machine.at(slot(2), lane);
             machine.store(slot(2), element, sum, machine.adds);
         }

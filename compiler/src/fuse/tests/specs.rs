@@ -89,6 +89,27 @@ model Price(x: real[Batch, Feature], y: real[Batch]) -> [Batch] {
 }
 ";
 
+/// Slots that overflow, a router with an auxiliary loss, experts by `each`.
+const MOE: &str = "
+dims { Batch = 2, Seq = 6, Embed = 5, Mlp = 3, Route = 3, Expert = 3, TopK = 2, Slot = 3 }
+layer Feed(x: [.., Embed]) -> [.., Embed] {
+    weight up: [Embed -> Mlp]
+    weight down: [Mlp -> Embed]
+    return gelu(x @ up) @ down
+}
+model Moe(x: real[Batch, Seq, Embed], y: real[Batch, Seq, Embed]) -> [Batch, Seq, Embed] {
+    weight route: [Embed -> Route]
+    let score = softmax(x @ route, Route)
+    let value, choice = top_k(score, Route, into: TopK)
+    let load = mean(sum(one_hot(choice, Route), TopK), Seq)
+    loss 0.01 * Route * sum(load * mean(score, Seq), Route)
+    let slots, spot = dispatch(x, choice, over: Seq, to: Expert, slots: Slot)
+    let z = combine(each Expert: Feed(slots), spot, value / sum(value, TopK))
+    loss (z - y) ^ 2
+    return z
+}
+";
+
 fn graph(text: &str) -> Graph {
     let file = parse(FileId(0), text).unwrap_or_else(|errors| panic!("{errors:?}"));
     let mode = Mode { training: true, batch: None };
@@ -133,6 +154,11 @@ fn llama() {
 #[test]
 fn price() {
     insta::assert_snapshot!(kernels(PRICE));
+}
+
+#[test]
+fn experts() {
+    insta::assert_snapshot!(kernels(MOE));
 }
 
 /// The first lines of all kernels: dims and blocks.

@@ -29,7 +29,12 @@ pub struct Outcome {
     pub gradients: Weights,
     /// What the model returns for the whole batch (none if no program computed it).
     pub result: Option<Tensor>,
+    /// The totals that `next` reads, by call and index.
+    pub totals: Totals,
 }
+
+/// Totals of calls.
+pub type Totals = BTreeMap<(usize, u32), Tensor>;
 
 /// A pass under way.
 struct Pass<'a> {
@@ -42,6 +47,7 @@ struct Pass<'a> {
     cotangents: BTreeMap<Port, Tensor>,
     reports: BTreeMap<(Segment, u32), f64>,
     gradients: Weights,
+    totals: Totals,
     results: Vec<Tensor>,
 }
 
@@ -79,7 +85,18 @@ impl<'a> Pass<'a> {
         let context = Context { mode, seed, step, microbatches: graph.microbatches, batch: Some(graph.batch), ..Context::default() };
         let stashes = vec![Vec::new(); graph.calls.len()];
         let (ports, cotangents, reports) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Pass { graph, weights, context, ports, stashes, cotangents, reports, gradients: Weights::new(), results: Vec::new() }
+        Pass {
+            graph,
+            weights,
+            context,
+            ports,
+            stashes,
+            cotangents,
+            reports,
+            gradients: Weights::new(),
+            totals: Totals::new(),
+            results: Vec::new(),
+        }
     }
 
     fn segment(&self, call: &Call) -> (Segment, &'a crate::graph::ir::SegmentData) {
@@ -156,6 +173,10 @@ impl<'a> Pass<'a> {
             Role::Stash(_) => kept.push((role, tensor)),
             Role::ParamGrad(i) => add(&mut self.cotangents, call.args[i as usize], tensor, self.graph, mode),
             Role::WeightGrad(i) => add(&mut self.gradients, call.weights[i as usize], tensor, self.graph, mode),
+            Role::Total(i) => {
+                let at = self.graph.calls.iter().position(|other| std::ptr::eq(other, call)).unwrap_or(0);
+                add(&mut self.totals, (at, i), tensor, self.graph, mode);
+            }
             Role::Report(i) => {
                 let sum = self.reports.entry((segment, i)).or_insert(0.0);
                 *sum = mode.round(*sum + tensor.item());
@@ -163,6 +184,7 @@ impl<'a> Pass<'a> {
             Role::Param(_)
             | Role::Weight(_)
             | Role::ResultGrad(_)
+            | Role::Next(_)
             | Role::Rest
             | Role::Gradient
             | Role::Moment(_)
@@ -187,6 +209,7 @@ impl<'a> Pass<'a> {
         if let Some(count) = divisor(self.graph, &outcome) {
             outcome.gradients.values_mut().flat_map(|tensor| &mut tensor.data).for_each(|x| *x = self.context.mode.round(*x / count));
         }
+        outcome.totals = self.totals;
         outcome.sums = self.gradients;
         outcome.result = joined(self.results);
         outcome

@@ -3,11 +3,12 @@
 //! Requires the sums of gradient contributions and the moments of the step before (none before the first). Ensures weights and moments
 //! as after the step.
 
-use super::graph::Weights;
+use super::graph::{Totals, Weights};
 use super::{Context, Mode, Tensor, run_program};
-use crate::graph::ir::{Graph, Program, Role, Update};
+use crate::graph::ir::{Graph, Program, Role, Segment, Update};
 use crate::model::ir::Weight;
 use crate::op::{Dims, Element};
+use cranelift_entity::EntityRef;
 use std::collections::BTreeMap;
 
 /// An optimizer's memory: its moments for every weight copy that it has met.
@@ -46,6 +47,28 @@ pub fn update(
     taken(&outputs, Role::Report(0)).item()
 }
 
+/// Gives states their next values, all from the weights as they are.
+pub fn next(graph: &Graph, weights: &mut Weights, totals: &Totals, mode: Mode) {
+    let before = weights.clone();
+    for (at, call) in graph.calls.iter().enumerate() {
+        let segment = &graph.segments[Segment::new(call.function.index())];
+        let Some(program) = &segment.next else { continue };
+        let given = program.inputs.iter().map(|(role, _)| match *role {
+            Role::Weight(slot) => (*role, before[&call.weights[slot as usize]].clone()),
+            Role::Total(number) => (*role, totals[&(at, number)].clone()),
+            _ => panic!("{role:?} is no input of a program of next states"),
+        });
+        let given: Vec<(Role, Tensor)> = given.collect();
+        for (role, tensor) in run_program(program, &graph.dims, &given, &Context { mode, ..Context::default() }) {
+            if let Role::Next(number) = role {
+                let slot = segment.states[number as usize];
+                let state = weights.get_mut(&call.weights[slot as usize]).expect("every state is given");
+                state.data = tensor.arranged(&state.dims, &graph.dims).data;
+            }
+        }
+    }
+}
+
 /// Runs one weight's program and takes over what it gives.
 fn apply(program: &Program, dims: &Dims, weight: &mut Tensor, moments: &mut [Tensor], gradient: Tensor, factor: Tensor, context: &Context) {
     let mut given = vec![(Role::Rest, weight.clone()), (Role::Gradient, gradient), (Role::Factor, factor)];
@@ -62,6 +85,8 @@ fn apply(program: &Program, dims: &Dims, weight: &mut Tensor, moments: &mut [Ten
             | Role::ParamGrad(_)
             | Role::WeightGrad(_)
             | Role::Report(_)
+            | Role::Total(_)
+            | Role::Next(_)
             | Role::Gradient
             | Role::Factor
             | Role::SquareSum

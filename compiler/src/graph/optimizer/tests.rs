@@ -26,6 +26,7 @@ fn weight(name: &str, dim: Dim, arrow: bool) -> WeightData {
         arrow,
         decay: None,
         frozen: false,
+        state: false,
         rate: 1.0,
         span: None,
     }

@@ -1,5 +1,6 @@
 //! Whole graphs against finite differences of the loss, whatever is kept, recomputed or cut into microbatches.
 
+mod experts;
 mod models;
 mod reference;
 

@@ -55,6 +55,7 @@ impl Builder {
             arrow: false,
             decay: None,
             frozen: false,
+            state: false,
             rate: 1.0,
             span: None,
         })
@@ -76,6 +77,8 @@ impl Builder {
             results: Vec::new(),
             losses: Vec::new(),
             metrics: Vec::new(),
+            totals: Vec::new(),
+            nexts: Vec::new(),
         };
         Piece { data, origin }
     }

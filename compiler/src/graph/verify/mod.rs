@@ -5,6 +5,7 @@
 //! - every value is an input or defined once, before it is used;
 //! - roles are unique among a program's inputs and among its outputs, and are of the kinds that the program may have;
 //! - forward gives every result, stash slot and report, backward every gradient that `differentiable` promises, of the declared types;
+//! - `next` and `take` have weights, totals and next values, and write nothing that they read;
 //! - backward reads only kept params; calls have one port or weight for every param, result and weight, of its type.
 
 pub mod types;
@@ -63,6 +64,9 @@ fn segment(segment: &SegmentData, dims: &Dims) -> Result<(), String> {
         self::program(program, dims).map_err(|error| format!("{name}: {error}"))?;
         roles(program, segment).map_err(|error| format!("{name}: {error}"))?;
     }
+    for program in [&segment.next, &segment.take].into_iter().flatten() {
+        next(program, segment, dims).map_err(|error| format!("next or take: {error}"))?;
+    }
     let results = |program: &Program| (0..segment.results.len()).all(|at| gives(program, Role::Result(at as u32)));
     holds(results(&segment.forward_only), || "forward_only lacks a result".to_string())?;
     let Some(backward) = &segment.backward else { return Ok(()) };
@@ -84,6 +88,22 @@ fn segment(segment: &SegmentData, dims: &Dims) -> Result<(), String> {
     Ok(())
 }
 
+/// The programs of the next states: from weights and totals to next values, and from those to weights.
+fn next(program: &Program, segment: &SegmentData, dims: &Dims) -> Result<(), String> {
+    self::program(program, dims)?;
+    for (role, value) in program.inputs.iter().chain(&program.outputs) {
+        let declared = match *role {
+            Role::Weight(at) => segment.weights.get(at as usize),
+            Role::Total(at) => segment.totals.get(at as usize),
+            Role::Next(at) => segment.states.get(at as usize).and_then(|slot| segment.weights.get(*slot as usize)),
+            _ => None,
+        };
+        holds(declared.is_some_and(|ty| program.body.ty(*value) == ty), || format!("{role:?} does not have its declared type"))?;
+    }
+    let apart = program.outputs.iter().all(|(role, _)| program.inputs.iter().all(|(other, _)| role != other));
+    holds(apart, || "it writes what it reads".to_string())
+}
+
 /// Whether inputs and outputs have the types that the segment declares for their roles.
 fn roles(program: &Program, segment: &SegmentData) -> Result<(), String> {
     for (role, value) in program.inputs.iter().chain(&program.outputs) {
@@ -93,15 +113,19 @@ fn roles(program: &Program, segment: &SegmentData) -> Result<(), String> {
             Role::Weight(at) | Role::WeightGrad(at) => segment.weights.get(at as usize).cloned(),
             Role::Result(at) | Role::ResultGrad(at) => segment.results.get(at as usize).cloned(),
             Role::Stash(at) => segment.stash.get(at as usize).map(|slot| slot.ty.clone()),
+            Role::Total(at) => segment.totals.get(at as usize).cloned(),
             Role::Report(_) => Some(Type { element: Element::Real, dims: Vec::new() }),
-            Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor | Role::SquareSum | Role::Whole | Role::Piece => None,
+            Role::Next(_) | Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor => None,
+            Role::SquareSum | Role::Whole | Role::Piece => None,
         };
         let declared = declared.ok_or_else(|| format!("it has no {role:?}"))?;
         holds(*program.body.ty(*value) == declared, || format!("{role:?} does not have its declared type"))?;
     }
     let (inside, outside) = (
         |role: &Role| matches!(role, Role::Param(_) | Role::Weight(_) | Role::Stash(_) | Role::ResultGrad(_)),
-        |role: &Role| matches!(role, Role::Result(_) | Role::Stash(_) | Role::Report(_) | Role::ParamGrad(_) | Role::WeightGrad(_)),
+        |role: &Role| {
+            matches!(role, Role::Result(_) | Role::Stash(_) | Role::Report(_) | Role::Total(_) | Role::ParamGrad(_) | Role::WeightGrad(_))
+        },
     );
     let sides = program.inputs.iter().all(|(role, _)| inside(role)) && program.outputs.iter().all(|(role, _)| outside(role));
     holds(sides, || "a role stands on the wrong side".to_string())

@@ -138,7 +138,7 @@ fn number(reader: &mut Reader, value: &tree::Expr, key: &str) -> Option<f64> {
 /// Applies the rules to all weights, the first match of each setting; what matches nothing is a warning.
 pub(crate) fn tune(weights: &mut PrimaryMap<Weight, WeightData>, tunes: &[Tune]) -> Vec<Diagnostic> {
     let mut used = vec![false; tunes.len()];
-    for data in weights.values_mut() {
+    for data in weights.values_mut().filter(|data| !data.state) {
         let path = names(&data.path, &data.layers);
         let (mut decay, mut rate, mut frozen) = (None, None, None);
         for (at, tune) in tunes.iter().enumerate().filter(|(_, tune)| matches(&tune.pattern, &path)) {

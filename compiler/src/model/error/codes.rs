@@ -136,6 +136,61 @@ pub const CODES: &[CodeInfo] = &[
         explanation: "Types compare as sets of dims; their order is memory layout.",
     },
     CodeInfo {
+        code: "model::no_state",
+        title: "`next` of what is no state",
+        explanation: "`next` gives a state its value in the next step. The state is declared in the same body, or around it: `state bias: [Route] = \
+            zeros`. Weights are trained instead, and `let` binds a name once.",
+    },
+    CodeInfo {
+        code: "model::next_twice",
+        title: "two next values of one state",
+        explanation: "A state changes once a step. A layer that is called several times through one shared instance has one state but several calls; \
+            declare the instance where each call has its own, or the state in a layer that is called once.",
+    },
+    CodeInfo {
+        code: "model::next_type",
+        title: "a next value of another type than the state",
+        explanation: "The next value has exactly the dims of the state, and is real. What comes from the batch is reduced over the batch and over \
+            every other dim that the state lacks.",
+    },
+    CodeInfo {
+        code: "model::next_batch",
+        title: "a next value that depends on single samples, or on a maximum over them",
+        explanation: "A state changes once a step, by the whole batch, however the batch is cut. So sums and means over the batch are collected \
+            while the step runs, and the rest of the next value is computed from them once, at its end. A variance, for example, is \
+            `mean(x * x, Batch) - mean(x, Batch) ^ 2`.",
+    },
+    CodeInfo {
+        code: "model::next_place",
+        title: "a next value computed in several parts of the model",
+        explanation: "What a next value does with the sums over the batch is computed once, at the end of the step, from the sums and the weights of \
+            one part of the model: a layer, or an iteration of a `repeat`. A mean over the batch may come from elsewhere, what is made of it \
+            may not.",
+    },
+    CodeInfo {
+        code: "model::state_still",
+        title: "a state that never changes",
+        explanation: "A state without `next` stays as it starts for ever.",
+    },
+    CodeInfo {
+        code: "model::experts",
+        title: "a choice among another number of experts",
+        explanation: "`dispatch` sends a token to the expert whose number was chosen, so the choice must range over as many places as there are \
+            experts. The two dims are different dims (the router's outputs, the experts) of one size.",
+    },
+    CodeInfo {
+        code: "model::spot",
+        title: "`combine` without the spots of a `dispatch`",
+        explanation: "The second result of `dispatch` says where each choice of each token went, or that it found no slot. `combine` needs it as \
+            it came.",
+    },
+    CodeInfo {
+        code: "model::shares",
+        title: "shares that are not one for each choice",
+        explanation: "`combine` multiplies what each chosen expert made of a token by the share of that choice, so shares have the dims of the \
+            choice: those of the tokens without their features, and that of the choices.",
+    },
+    CodeInfo {
         code: "model::sizes",
         title: "sizes that do not fit",
         explanation: "A split's parts multiply to the whole, a concatenation's add up to it, a renamed dim keeps its size. The message shows \

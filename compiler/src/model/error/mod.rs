@@ -4,9 +4,11 @@
 
 mod codes;
 pub(crate) mod dims;
+pub(crate) mod experts;
 pub(crate) mod layers;
 pub(crate) mod names;
 pub(crate) mod operators;
+pub(crate) mod states;
 pub(crate) mod weights;
 
 pub use codes::CODES;

@@ -8,6 +8,7 @@ mod attention;
 mod builtin;
 mod contract;
 mod elementwise;
+pub(crate) mod experts;
 mod indexing;
 mod loss;
 mod random;

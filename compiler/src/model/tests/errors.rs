@@ -20,7 +20,13 @@ fn around(layers: &str, statements: &str) -> String {
 
 /// Statements, and the code that they are wrong by.
 const STATEMENTS: &[(&str, &str)] = &[
-    ("state s: [A] = zeros", "not_supported"),
+    ("state s: [A] = zeros", "state_still"),
+    ("next w = w", "no_state"),
+    ("state s: [A] = zeros\nnext s = s\nnext s = s + 1", "next_twice"),
+    ("state s: [A] = zeros\nnext s = s + x", "next_type"),
+    ("state s: [A] = zeros\nnext s = max(x, Batch)", "next_batch"),
+    ("let a, b = dispatch(x, y, over: A, to: C, slots: B)", "experts"),
+    ("let a = combine(x, y, x)", "spot"),
     ("let a = recur(x, x, over: A)", "not_supported"),
     ("let a = xx + 1", "unknown_name"),
     ("weight v: [Aa]", "unknown_dim"),
@@ -93,6 +99,7 @@ const LAYERS: &[(&str, &str, &str)] = &[
     ),
     ("layer L(h: [.., A]) -> [.., B] { return h }", "let a = L(x)", "not_as_declared"),
     ("layer L(h: [.., A], size: number) -> [.., A] { return h * size }", "let a = L(x)", "missing_argument"),
+    ("layer L(h: [.., A]) -> [A] { return sqrt(mean(h ^ 2, Batch)) }", "state s: [A] = zeros\nlet a = L(x)\nnext s = a", "next_place"),
     ("layer L(h: [.., A]) -> [.., A] { return h }", "weight one: L(3)\nlet a = one(x)", "surplus_argument"),
 ];
 
@@ -112,6 +119,11 @@ const WHOLE: &[(&str, &str)] = &[
     ("dims { B = 2, C = 3 }\nmodel M(x: real[B]) {\nweight w: []\nloss x * w\n}", "unused_dim"),
     ("dims { B = 2 }\nmodel M(x: real[B]) { return x }", "no_loss"),
     ("dims { B = 2, C = 1000000000, D = C }\nmodel M(x: real[B]) {\nweight w: [C, D]\nloss x * sum(w, [C, D])\n}", "too_large"),
+    (
+        "dims { B = 2, Seq = 4, D = 3, Route = 2, Expert = 2, Slot = 4 }\nmodel M(x: real[B, Seq, D]) {\nweight w: [D -> Route]\nlet s = x @ w\n\
+         let slots, spot = dispatch(x, argmax(s, Route), over: Seq, to: Expert, slots: Slot)\nloss combine(slots, spot, s)\n}",
+        "shares",
+    ),
     ("dims { B = 2, C = 1000000 }\nmodel M(x: real[B]) {\nlet h = x\nrepeat C { carry h = h + 1 }\nloss h\n}", "too_many"),
 ];
 

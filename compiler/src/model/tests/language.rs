@@ -200,3 +200,44 @@ fn the_verifier_sees_damage() {
         assert!(verify(&bad).is_err(), "damage {at} is not seen");
     }
 }
+
+/// A weight or state of the model as it is printed, by the end of its path.
+fn declared(model: &Model, name: &str) -> String {
+    let text = print(model);
+    let found = text.lines().find(|line| line.split(':').next().is_some_and(|path| path.ends_with(name)));
+    found.unwrap_or_else(|| panic!("{name} is in\n{text}")).to_string()
+}
+
+#[test]
+fn each_gives_weights_and_states_its_dim() {
+    let layers = "layer Part(x: [.., A]) -> [.., A] {\nweight w: [A -> A]\nstate seen: [A] = zeros\nlet y = x @ w\n\
+                  next seen = seen + mean(y, Batch)\nreturn y + seen\n}";
+    let model = with(layers, "let h = sum(each L: Part(expand(x, L)), L)\nloss sum(h, A)\nreturn h");
+    assert_eq!(declared(&model, "Part.w"), "weight M.Part.w: L each [A -> A'] = normal(0.5)");
+    assert_eq!(declared(&model, "Part.seen"), "state M.Part.seen: L each [A] = constant(0)");
+    let nexts: usize = model.functions.values().map(|function| function.nexts.len()).sum();
+    assert_eq!((nexts, verify(&model)), (1, Ok(())));
+}
+
+#[test]
+fn a_mean_that_a_layer_hands_on_may_change_a_state() {
+    let layers = "layer Part(x: [.., A]) -> [.., A], [A] {\nweight w: [A -> A]\nlet y = x @ w\nreturn y, mean(y, Batch)\n}";
+    let model = with(layers, "state seen: [A] = zeros\nlet h, now = Part(x)\nnext seen = max(seen, now)\nloss sum(h, A)\nreturn h");
+    let nexts: Vec<(usize, usize)> = model.functions.values().map(|function| (function.totals.len(), function.nexts.len())).collect();
+    assert_eq!(nexts, [(0, 0), (1, 1)]);
+}
+
+#[test]
+fn dispatch_gives_slots_and_combine_takes_them_back() {
+    let dims = "dims { B = 2, Seq = 4, D = 3, Route = 2, Expert = 2, TopK = 1, Slot = 3 }\n";
+    let model = model(&format!(
+        "{dims}layer Feed(x: [.., D]) -> [.., D] {{\nweight w: [D -> D]\nreturn x @ w\n}}\nmodel M(x: real[B, Seq, D]) -> [B, Seq, D] {{\n\
+         weight route: [D -> Route]\nlet value, choice = top_k(x @ route, Route, into: TopK)\n\
+         let slots, spot = dispatch(x, choice, over: Seq, to: Expert, slots: Slot)\nlet out: [B, Expert, Slot, D] = each Expert: Feed(slots)\n\
+         let y: [B, Seq, D] = combine(out, spot, value)\nloss y\nmetric dropped = cast(spot == Expert * Slot, real)\nreturn y\n}}\n"
+    ));
+    assert_eq!(declared(&model, "Feed.w"), "weight M.Feed.w: Expert each [D -> D'] = normal(0.57735026)");
+    let largest = model.functions.values().flat_map(|function| function.body.values.values());
+    let largest = largest.map(|value| value.ty.elements(&model.dims)).max();
+    assert_eq!(largest, Some(2 * 2 * 3 * 3), "the slots themselves");
+}

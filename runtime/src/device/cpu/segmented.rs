@@ -1,6 +1,6 @@
 //! The skeleton `segmented`: sums of rows by an index, as in the gradient of a lookup.
 //!
-//! Requires: operands index, value and out, not overlapping. Ensures: each cell owns a range of lanes and walks all rows in order, so there
+//! Requires: operands index, value and out, not overlapping. Ensures: each cell owns a range of lanes of one batch and walks its rows in order, so there
 //! are no atomics and the bits do not depend on threads; a row whose index is out of range is left out.
 
 use super::Launch;
@@ -13,10 +13,13 @@ const VALUE: usize = 1;
 const OUT: usize = 2;
 /// Lanes are cut at multiples of it: one cache line.
 const GRAIN: usize = 16;
+/// Most tasks a thread.
+const TASKS: usize = 16;
 
 /// A `segmented` kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Segmented {
+    batch: Vec<Loop<3>>,
     rows: Vec<Loop<3>>,
     lane: Loop<3>,
     segment: Loop<3>,
@@ -29,7 +32,8 @@ impl Segmented {
     /// The operands are not an i32 index and two f32, or the lanes do not merge into one dim.
     pub fn new(kernel: &KernelData) -> Result<Segmented, String> {
         expect_operands(kernel, 3, &[INDEX])?;
-        Ok(Segmented { rows: loops(kernel, Role::Row), lane: single(kernel, Role::Lane)?, segment: single(kernel, Role::Segment)? })
+        let (batch, rows) = (loops(kernel, Role::Batch), loops(kernel, Role::Row));
+        Ok(Segmented { batch, rows, lane: single(kernel, Role::Lane)?, segment: single(kernel, Role::Segment)? })
     }
 
     /// Runs the kernel.
@@ -38,19 +42,25 @@ impl Segmented {
     /// The operands are valid for their strides and do not overlap.
     pub unsafe fn run(&self, pool: &Pool, launch: &Launch<'_>) {
         let lanes = self.lane.size;
-        let cells = lanes.div_ceil(GRAIN).clamp(1, 2 * pool.threads());
-        pool.run(cells, &|cell, _| {
-            let border = |cell: usize| if cell == cells { lanes } else { lanes * cell / cells / GRAIN * GRAIN };
-            // SAFETY: as the caller promises; the cells' lanes are disjoint.
-            unsafe { self.lanes(launch, border(cell), border(cell + 1)) };
+        let batches = points(&self.batch);
+        let cells = (2 * pool.threads()).div_ceil(batches).clamp(1, lanes.div_ceil(GRAIN));
+        let border = |cell: usize| if cell == cells { lanes } else { lanes * cell / cells / GRAIN * GRAIN };
+        // Batches may be many and small: a task takes several cells.
+        let (all, tasks) = (cells * batches, (cells * batches).min(TASKS * pool.threads()));
+        pool.run(tasks, &|task, _| {
+            for cell in all * task / tasks..all * (task + 1) / tasks {
+                let (batch, part) = (offsets(&self.batch, cell / cells), cell % cells);
+                // SAFETY: as the caller promises; the cells' elements are disjoint.
+                unsafe { self.lanes(launch, batch, border(part), border(part + 1)) };
+            }
         });
     }
 
-    unsafe fn lanes(&self, launch: &Launch<'_>, start: usize, end: usize) {
-        let index = launch.operands[INDEX].cast::<i32>();
+    unsafe fn lanes(&self, launch: &Launch<'_>, batch: [isize; 3], start: usize, end: usize) {
+        let index = launch.operands[INDEX].cast::<i32>().wrapping_offset(batch[INDEX]);
         let [value, out] = [VALUE, OUT].map(|operand| {
             let base = launch.operands[operand].cast::<f32>();
-            base.wrapping_offset(start as isize * self.lane.strides[operand])
+            base.wrapping_offset(batch[operand] + start as isize * self.lane.strides[operand])
         });
         let (count, steps) = (end - start, self.lane.strides);
         if !launch.adds(2) {

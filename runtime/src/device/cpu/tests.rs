@@ -132,6 +132,37 @@ fn rows_are_added_to_their_segments() {
     }
 }
 
+/// index and value [B, R, L], out [B, S, L]: each batch has segments of its own.
+#[test]
+fn batches_have_segments_of_their_own() {
+    use Role::{Batch, Lane, Row, Segment};
+    for lanes in [1, 37] {
+        let size = lanes as i64;
+        let sums = kernel(
+            &[(Batch, 3), (Row, 5), (Segment, 4), (Lane, lanes)],
+            &[
+                (Element::I32, Access::Read, &[5, 1, 0, 0]),
+                (Element::F32, Access::Read, &[5 * size, size, 0, 1]),
+                (Element::F32, Access::Accumulate, &[4 * size, 0, size, 1]),
+            ],
+            Skeleton::Segmented,
+        );
+        let lanes = lanes as usize;
+        let ids: Vec<usize> = (0..15).map(|row| row * 7 % 4).collect();
+        let values = numbers(15 * lanes, 1);
+        let mut want = vec![0.0; 12 * lanes];
+        for (row, id) in ids.iter().enumerate() {
+            (0..lanes).for_each(|lane| want[(row / 5 * 4 + id) * lanes + lane] += values[row * lanes + lane]);
+        }
+        for threads in [1, 3] {
+            let ids: Vec<f32> = ids.iter().map(|id| f32::from_bits(*id as u32)).collect();
+            let mut operands = [ids, values.clone(), numbers(12 * lanes, 2)];
+            launch(&mut load(sums.clone(), threads), &mut operands, false);
+            assert_eq!(operands[2], want, "{lanes} lanes, {threads} threads");
+        }
+    }
+}
+
 /// q [B, S, H, G, D], k and v [B, S, H, D]: what the kernel's dims become.
 #[test]
 fn attention_reads_its_dims() {
