@@ -87,6 +87,12 @@ impl Launch<'_> {
         dims.fold(Set::NONE, |set, dim| set.with(Set::of(self.mesh, &dim.axes)))
     }
 
+    /// Axes along which an operand differs: those that cut its dims, and the dim along which it is looked up.
+    fn differs(&self, slot: Slot, held: &Contents) -> Set {
+        let looked_up = if self.is_looked_up(slot) { held.least } else { Set::NONE };
+        self.cut(slot).with(looked_up)
+    }
+
     /// Whether values along this operand are looked up by an index.
     fn is_looked_up(&self, slot: Slot) -> bool {
         let looked_up = |node: &NodeData| matches!(node, NodeData::Load { slot: own, gather: Some(_), .. } if *own == slot);
@@ -160,7 +166,7 @@ impl Launch<'_> {
         let rings = movable().flat_map(|(_, contents)| contents.moved.iter().flatten().map(|(ring, _)| *ring));
         for ring in rings.collect::<std::collections::BTreeSet<_>>() {
             let mut found: Option<Moves> = None;
-            for (slot, contents) in movable().filter(|(slot, _)| self.cut(*slot).meets(ring)) {
+            for (slot, contents) in movable().filter(|(slot, contents)| self.differs(*slot, contents).meets(ring)) {
                 let own = contents.moves(ring);
                 if found.is_some_and(|found| found != own) {
                     let message = format!("did not move as far along {} as what it meets", self.show(ring));

@@ -285,7 +285,7 @@ fn reach(plan: &Plan, region: meshwright_plan::Region) -> u64 {
 
 #[test]
 fn every_collective_is_needed_as_it_is() {
-    for name in ["sharded", "ring", "sequence", "zero"] {
+    for name in ["sharded", "ring", "sequence", "zero", "experts"] {
         let plan = read(name);
         assert_eq!(refusals(&plan), Vec::<&str>::new(), "{name}");
         let rules = mutants(&plan).refused(name);
@@ -295,7 +295,7 @@ fn every_collective_is_needed_as_it_is() {
 
 #[test]
 fn every_call_and_region_is_needed_as_it_is() {
-    for name in ["sharded", "ring", "sequence", "zero"] {
+    for name in ["sharded", "ring", "sequence", "zero", "experts"] {
         let plan = read(name);
         let rules = calls(&plan).refused(name);
         insta::assert_snapshot!(format!("{name} call mutants"), rules);

@@ -3,7 +3,7 @@
 use meshwright_plan::{parse, print, proof, verify};
 
 /// Plans of this folder, by name.
-pub const PLANS: [(&str, &str); 7] = [
+pub const PLANS: [(&str, &str); 8] = [
     ("bigram", include_str!("../plans/bigram.plan")),
     ("attention", include_str!("../plans/attention.plan")),
     ("exchange", include_str!("../plans/exchange.plan")),
@@ -11,6 +11,7 @@ pub const PLANS: [(&str, &str); 7] = [
     ("ring", include_str!("../plans/ring.plan")),
     ("sequence", include_str!("../plans/sequence.plan")),
     ("zero", include_str!("../plans/zero.plan")),
+    ("experts", include_str!("../plans/experts.plan")),
 ];
 
 #[test]
