@@ -107,9 +107,9 @@ fn check(plan: &Plan, adds: bool, in_place: bool) {
     }];
     for way in ways {
         let mut fleet = way();
-        for rank in 0..ranks {
+        for (rank, given) in given.iter().enumerate() {
             fleet.memory(rank, BYTES, count).copy_from_slice(&start(rank, 50));
-            fleet.memory(rank, 0, count).copy_from_slice(&given[rank]);
+            fleet.memory(rank, 0, count).copy_from_slice(given);
         }
         fleet.run("step", 1).expect("the ranks meet");
         for rank in 0..ranks {

@@ -5,6 +5,7 @@ mod failures;
 mod sequence;
 mod state;
 mod steps;
+mod training;
 
 use super::Fleet;
 use crate::pool::Pool;
