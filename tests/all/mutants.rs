@@ -58,7 +58,9 @@ fn kernels(plan: &Plan) -> Vec<(String, Plan)> {
         others.for_each(|axes| change("along another axis", collective.exchange, axes));
         match collective.exchange {
             Exchange::AllReduce(Reduce::Sum) => change("another reduction", Exchange::AllReduce(Reduce::Max), collective.axes.clone()),
-            Exchange::ReduceScatter(Reduce::Sum) => change("another reduction", Exchange::ReduceScatter(Reduce::Max), collective.axes.clone()),
+            Exchange::ReduceScatter(Reduce::Sum) => {
+                change("another reduction", Exchange::ReduceScatter(Reduce::Max), collective.axes.clone())
+            }
             Exchange::AllReduce(_) => change("another reduction", Exchange::AllReduce(Reduce::Sum), collective.axes.clone()),
             Exchange::ReduceScatter(_) => change("another reduction", Exchange::ReduceScatter(Reduce::Sum), collective.axes.clone()),
             Exchange::AllGather | Exchange::AllToAll | Exchange::Permute { .. } => {}

@@ -4,8 +4,8 @@
 
 use super::folder::{Scratch, root};
 use super::spec;
-use meshwright_runtime::execute::train::{restore, save};
 use meshwright_runtime::data::Slot;
+use meshwright_runtime::execute::train::{restore, save};
 use meshwright_runtime::execute::{Fleet, Outcome};
 use meshwright_runtime::pool::Pool;
 use std::collections::BTreeMap;
@@ -71,7 +71,8 @@ fn next_values_are_computed_from_the_states_as_they_were() {
 fn the_first_step_is_as_by_hand() {
     let mut fleet = ready(&[]);
     let x: Vec<f32> = (0..32).map(|at| value(0, at)).collect();
-    let find = |fleet: &Fleet, name: &str| fleet.plan().weights.iter().find(|weight| weight.path.ends_with(name)).cloned().expect("a weight");
+    let find =
+        |fleet: &Fleet, name: &str| fleet.plan().weights.iter().find(|weight| weight.path.ends_with(name)).cloned().expect("a weight");
     let (first, w) = (find(&fleet, ".first"), find(&fleet, ".w"));
     let (first, w) = (fleet.weight(&first, 0).to_vec(), fleet.weight(&w, 0).to_vec());
     fleet.run("step", 1).expect("a run");

@@ -116,7 +116,7 @@ fn nothing_is_left_open() {
 }
 
 /// The corridor, in order: a stage uses itself and those before it.
-const STAGES: [&str; 6] = ["model", "graph", "fuse", "schedule", "memory", "emit"];
+const STAGES: [&str; 7] = ["model", "graph", "shard", "fuse", "schedule", "memory", "emit"];
 
 #[test]
 fn compiler_stages_only_look_back() {

@@ -3,12 +3,12 @@
 use super::Placed;
 use super::program::{Key, Located};
 use super::region::{Regions, Slot, Source};
+use crate::graph::ir::segment_of;
 use crate::graph::ir::{Graph, Role, Segment};
 use crate::memory::aligned;
 use crate::memory::frames::{self, Place, bytes_of};
 use crate::memory::state::{Block, State};
 use crate::model::ir::Port;
-use crate::schedule::segment_of;
 use crate::shard::ir::Level;
 use meshwright_plan::Region;
 use meshwright_plan::program::{Address, CallAccumulate};

@@ -1,16 +1,17 @@
 //! Timelines → entries: every event becomes calls, runs of equal calls become loops.
 
 use super::bind::{Binder, locate};
+use super::exchange::Exchanger;
 use super::program::{Key, Made, Programs};
 use super::region::{Regions, Source};
-use super::exchange::Exchanger;
 use super::{Placed, roll, update};
 use crate::fuse;
+use crate::graph::ir::segment_of;
 use crate::graph::ir::{Role, Segment};
 use crate::memory::aligned;
 use crate::memory::state::State;
+use crate::schedule;
 use crate::schedule::ir::{Event, Timeline};
-use crate::schedule::{self, segment_of};
 use meshwright_plan::program::{Call, Entry, Index, Item};
 use std::collections::BTreeMap;
 

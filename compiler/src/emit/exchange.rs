@@ -9,14 +9,14 @@ use super::region::{Regions, Slot, Source};
 use super::roll;
 use crate::fuse::ir::{BufferData, Fused, FusedLaunch};
 use crate::graph::ir::Role;
+use crate::graph::ir::segment_of;
 use crate::memory::frames::bytes_of;
 use crate::memory::state::{Block, BlockData, State};
-use crate::schedule::segment_of;
 use crate::shard::ir::{Axis, Level, Mesh};
 use cranelift_entity::PrimaryMap;
 use meshwright_plan::Element;
-use meshwright_plan::kernel::{Access, Collective, Exchange, KernelData, KernelDim, Operand, Reduce, Skeleton};
 use meshwright_plan::kernel::Role as DimRole;
+use meshwright_plan::kernel::{Access, Collective, Exchange, KernelData, KernelDim, Operand, Reduce, Skeleton};
 use meshwright_plan::program::{Accumulate, Address, Call, CallAccumulate, Entry, Item};
 
 /// Makes the programs of exchanges, and calls of them.

@@ -18,8 +18,8 @@ use crate::memory::frames::{self, Frames};
 use crate::memory::state::{self, State};
 use crate::schedule;
 use crate::shard::ir::Sharded;
-use meshwright_plan::program::Entry;
 use meshwright_plan::Plan;
+use meshwright_plan::program::Entry;
 use program::Programs;
 use region::Regions;
 

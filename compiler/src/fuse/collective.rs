@@ -40,9 +40,12 @@ pub fn lower(facts: &Facts<'_>, index: usize, collective: &Collective, storage: 
     let all = || member.iter().chain(&walks);
     let access = if out.adds { Access::Accumulate } else { Access::Write };
     let operand = |name: &str, element, access, strides| Operand { name: name.to_string(), element, access, strides, extent: 0 };
-    let operands = [operand("in", read.element, Access::Read, all().map(from).collect()), operand("out", out.element, access, all().map(to).collect())];
+    let operands = [
+        operand("in", read.element, Access::Read, all().map(from).collect()),
+        operand("out", out.element, access, all().map(to).collect()),
+    ];
     let skeleton = Skeleton::Collective(kernel::Collective { exchange: exchange(&collective.exchange), axes: collective.axes.clone() });
-    let mut kernel = KernelData { name: name(&collective.exchange).to_string(), dims, operands: operands.into_iter().collect(), skeleton };
+    let mut kernel = KernelData { name: collective.exchange.name().to_string(), dims, operands: operands.into_iter().collect(), skeleton };
     tile::merge(&mut kernel, 0);
     super::contract::extents(&mut kernel);
     let places = vec![(read.buffer, (read.offset + view.offset) * read.element.bytes()), (out.buffer, out.offset * out.element.bytes())];
@@ -55,7 +58,9 @@ fn walks(facts: &Facts<'_>, collective: &Collective, result: &[Dim]) -> (Vec<Wal
     let (pairs, member): (Vec<(Dim, Dim)>, Option<Walk>) = match collective.exchange {
         Exchange::AllReduce { .. } => (Vec::new(), None),
         Exchange::AllGather { part, whole } => (vec![(part, whole)], Some(Walk { dim: part, from: None, to: Some((whole, size(part))) })),
-        Exchange::ReduceScatter { whole, part, .. } => (vec![(whole, part)], Some(Walk { dim: part, from: Some((whole, size(part))), to: None })),
+        Exchange::ReduceScatter { whole, part, .. } => {
+            (vec![(whole, part)], Some(Walk { dim: part, from: Some((whole, size(part))), to: None }))
+        }
         Exchange::AllToAll { part, whole, cut, into } => {
             let member = Walk { dim: part, from: Some((cut, size(into))), to: Some((whole, size(part))) };
             (vec![(part, whole), (cut, into)], Some(member))
@@ -75,14 +80,5 @@ fn exchange(exchange: &Exchange) -> kernel::Exchange {
         Exchange::ReduceScatter { reduce, .. } => kernel::Exchange::ReduceScatter(*reduce),
         Exchange::AllReduce { reduce } => kernel::Exchange::AllReduce(*reduce),
         Exchange::AllToAll { .. } => kernel::Exchange::AllToAll,
-    }
-}
-
-fn name(exchange: &Exchange) -> &'static str {
-    match exchange {
-        Exchange::AllGather { .. } => "gather",
-        Exchange::ReduceScatter { .. } => "reduce_scatter",
-        Exchange::AllReduce { .. } => "all_reduce",
-        Exchange::AllToAll { .. } => "all_to_all",
     }
 }

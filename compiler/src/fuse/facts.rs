@@ -129,7 +129,9 @@ impl<'a> Facts<'a> {
             }
             Op::Contract(_) => Kind::Contract,
             Op::Index(Index::Scatter { .. }) => Kind::Segmented,
-            Op::Index(Index::Position(_) | Index::Gather { .. } | Index::Cumsum(_) | Index::CumsumReverse(_) | Index::Coordinate(_)) => Kind::Rows,
+            Op::Index(Index::Position(_) | Index::Gather { .. } | Index::Cumsum(_) | Index::CumsumReverse(_) | Index::Coordinate(_)) => {
+                Kind::Rows
+            }
             Op::Shape(Shape::Concat { .. }) => Kind::Join,
             Op::Shape(Shape::Pad { .. } | Shape::Shift { .. } | Shape::Roll { .. } | Shape::Expand | Shape::Merge { .. }) => Kind::Rows,
             Op::Shape(Shape::Rename { .. } | Shape::Split { .. } | Shape::Slice { .. } | Shape::Take { .. }) => Kind::Nothing,

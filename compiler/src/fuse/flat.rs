@@ -76,7 +76,9 @@ fn long_dim(program: &Program, dims: &Dims) -> Option<Dim> {
     let simple = program.body.insts.iter().all(|inst| match &inst.op {
         Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Anchor | Op::Stop | Op::Shape(Shape::Expand) => true,
         Op::Reduce(op, _) => op.folds(),
-        Op::Contract(_) | Op::Index(_) | Op::Shape(_) | Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Collective(_) => false,
+        Op::Contract(_) | Op::Index(_) | Op::Shape(_) | Op::Random(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Collective(_) => {
+            false
+        }
     });
     (simple && dims[flat].size > LANES && all.all(|dim| dim == flat)).then_some(flat)
 }
@@ -105,7 +107,8 @@ fn separable(program: &Program, flat: Dim) -> bool {
 fn piece(program: &Program, dims: &Dims, flat: Dim, (start, rows, lanes): (u64, u64, u64)) -> Piece {
     let (mut program, mut dims) = (program.clone(), dims.clone());
     let name = dims[flat].name.clone();
-    let parts = [(format!("{name}.rows"), rows), (name, lanes)].map(|(name, size)| dims.push(DimData { name, size, span: None, axes: Vec::new() }));
+    let parts =
+        [(format!("{name}.rows"), rows), (name, lanes)].map(|(name, size)| dims.push(DimData { name, size, span: None, axes: Vec::new() }));
     for data in program.body.values.values_mut() {
         data.ty.dims = data.ty.dims.iter().flat_map(|_| parts).collect();
     }

@@ -63,7 +63,9 @@ impl<'a> Grouping<'a> {
         let alone = |space, how| Group { kind, insts: vec![index], space, how };
         match kind {
             Kind::Nothing => {}
-            Kind::Contract | Kind::Attention | Kind::Segmented | Kind::Collective | Kind::Join => self.add(alone(Space::default(), BTreeMap::new())),
+            Kind::Contract | Kind::Attention | Kind::Segmented | Kind::Collective | Kind::Join => {
+                self.add(alone(Space::default(), BTreeMap::new()))
+            }
             Kind::Rows => {
                 let units = units(self.facts, index);
                 let units: Vec<Group> =

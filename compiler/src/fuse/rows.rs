@@ -178,7 +178,9 @@ impl<'a> Builder<'a> {
             Op::Shape(shape) => self.shape(shape, inst),
             Op::Random(Random::Uniform { site, cuts }) => self.random(site, cuts, inst),
             Op::Anchor | Op::Stop => self.value(inst.args[0]),
-            Op::Contract(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Collective(_) => unreachable!("these have kernels of their own"),
+            Op::Contract(_) | Op::Attention(_) | Op::AttentionGrad(_) | Op::Collective(_) => {
+                unreachable!("these have kernels of their own")
+            }
         };
         self.memo[inst.results[0]] = Some(node);
     }

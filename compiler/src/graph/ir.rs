@@ -11,6 +11,11 @@ use cranelift_entity::{PrimaryMap, entity_impl};
 pub struct Segment(u32);
 entity_impl!(Segment, "segment");
 
+/// The segment that a call is of.
+pub fn segment_of(call: &Call) -> Segment {
+    Segment::from_u32(call.function.as_u32())
+}
+
 /// The whole training computation on one device.
 #[derive(Clone, Debug)]
 pub struct Graph {

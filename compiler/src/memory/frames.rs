@@ -5,10 +5,10 @@
 //! it came later and has run backward already). Where there is no such result of equal size, the cotangent gets a place of its own.
 
 use super::aligned;
+use crate::graph::ir::segment_of;
 use crate::graph::ir::{Graph, Role};
 use crate::model::ir::{Model, Port};
 use crate::op::Type;
-use crate::schedule::segment_of;
 use cranelift_entity::SecondaryMap;
 
 /// Where a port or its cotangent stands.

@@ -7,10 +7,10 @@
 //! On a mesh the weights of a block also have their gradients reduced over the same axes, and of a range are cut by the same axes. Where state
 //! rests in pieces (ZeRO), a copy of a block is so many equal pieces, and a rank holds one of each.
 
+use crate::graph::ir::segment_of;
 use crate::graph::ir::{Graph, Role};
 use crate::model::ir::Weight;
 use crate::op::Dims;
-use crate::schedule::segment_of;
 use crate::shard::ir::{Axis, Level, Rest, Sharded};
 use cranelift_entity::{EntityRef, PrimaryMap, SecondaryMap, entity_impl};
 use std::collections::BTreeMap;

@@ -6,16 +6,9 @@
 
 pub mod ir;
 
-use crate::graph::ir::{Graph, Segment};
-use crate::model::ir::Call;
+use crate::graph::ir::{Graph, segment_of};
 use crate::shard::ir::Sharded;
-use cranelift_entity::EntityRef;
 use ir::{Event, Timeline};
-
-/// The segment that a call is of.
-pub fn segment_of(call: &Call) -> Segment {
-    Segment::new(call.function.index())
-}
 
 /// The timeline of a training step.
 pub fn step(sharded: &Sharded) -> Timeline {

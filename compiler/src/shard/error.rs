@@ -73,7 +73,13 @@ fn uneven_cut(dims: &Dims, mesh: &Mesh, dim: Dim, axes: &[Axis], placing: &Placi
         None => String::new(),
     };
     let by = by.join(", ");
-    let message = format!("`{}` has {} elements, which {parts} devices ({by}) do not divide: {} / {parts} leaves {}", data.name, data.size, data.size, data.size % parts);
+    let message = format!(
+        "`{}` has {} elements, which {parts} devices ({by}) do not divide: {} / {parts} leaves {}",
+        data.name,
+        data.size,
+        data.size,
+        data.size % parts
+    );
     let rule = placing.giver(dim, axes).and_then(|rule| rule.span);
     let found = place(Diagnostic::error("shard::uneven", message), rule, "cut here");
     place(found, data.span, "its size").help(format!("give `{}` a size of {sizes} per microbatch{axis}", data.name))
@@ -87,7 +93,12 @@ pub fn idle(dims: &Dims, mesh: &Mesh, placing: &Placing, settings: &Settings) ->
         let found = Diagnostic::warning("shard::no_effect", format!("the rule for `{}` has no effect: {why}", rule.dim));
         place(found, rule.span, "cuts nothing").help(help)
     });
-    let used: Vec<&String> = settings.shard.iter().filter(|rule| !matches!(rule.target, crate::model::settings::ShardTarget::Dim(_))).flat_map(|rule| &rule.axes).collect();
+    let used: Vec<&String> = settings
+        .shard
+        .iter()
+        .filter(|rule| !matches!(rule.target, crate::model::settings::ShardTarget::Dim(_)))
+        .flat_map(|rule| &rule.axes)
+        .collect();
     let axes = placing.unused_axes(mesh).into_iter().map(|axis| &mesh.axes[axis]).filter(|axis| !used.contains(&&axis.name));
     let axes = axes.map(|axis| {
         let span = settings.mesh.iter().find(|own| own.name == axis.name).map(|own| own.span);

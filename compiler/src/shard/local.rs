@@ -12,7 +12,9 @@ pub(super) fn inst(walk: &mut Walk<'_, '_>, inst: &Inst, row: &Row, args: Vec<Va
     let types: Vec<Type> = inst.results.iter().zip(&row.results).map(|(value, placed)| walk.part.ty(walk.old.ty(*value), placed)).collect();
     match &inst.op {
         Op::Index(Index::Position(dim)) => vec![position(walk, *dim, &row.results[0], &types[0], inst.origin)],
-        Op::Index(Index::Gather { over }) if !row.args[0].of(*over).is_empty() => vec![gather(walk, *over, row, args, &types[0], inst.origin)],
+        Op::Index(Index::Gather { over }) if !row.args[0].of(*over).is_empty() => {
+            vec![gather(walk, *over, row, args, &types[0], inst.origin)]
+        }
         Op::Index(Index::Scatter { into }) if !row.results[0].of(*into).is_empty() => {
             let index = shifted(walk, args[0], *into, &row.results[0], inst.origin);
             let into = walk.part.dim(*into, &row.results[0]);
@@ -35,7 +37,9 @@ fn local(walk: &mut Walk<'_, '_>, op: &Op, row: &Row, inst: &Inst) -> Op {
         Op::Index(Index::Cumsum(dim)) => Op::Index(Index::Cumsum(arg(dim))),
         Op::Index(Index::CumsumReverse(dim)) => Op::Index(Index::CumsumReverse(arg(dim))),
         Op::Shape(of) => Op::Shape(shape(walk, of, row)),
-        Op::Random(Random::Uniform { site, .. }) => Op::Random(Random::Uniform { site: site.clone(), cuts: cuts(walk, row, inst.results[0]) }),
+        Op::Random(Random::Uniform { site, .. }) => {
+            Op::Random(Random::Uniform { site: site.clone(), cuts: cuts(walk, row, inst.results[0]) })
+        }
         Op::Attention(of) => Op::Attention(attention(walk, of, row)),
         Op::AttentionGrad(of) => Op::AttentionGrad(attention(walk, of, row)),
         Op::Index(Index::Position(_) | Index::Scatter { .. } | Index::Coordinate(_)) => op.clone(),
@@ -112,9 +116,12 @@ fn gather(walk: &mut Walk<'_, '_>, over: Dim, row: &Row, args: Vec<Value>, ty: &
     let over = walk.part.dim(over, &row.args[0]);
     let size = walk.part.dims[over].size as i64;
     let dims = walk.body.ty(at).dims.clone();
-    let mut integer = |number: i64| walk.body.push(Op::Integer(number), Vec::new(), Type { element: Element::Integer, dims: Vec::new() }, origin);
+    let mut integer =
+        |number: i64| walk.body.push(Op::Integer(number), Vec::new(), Type { element: Element::Integer, dims: Vec::new() }, origin);
     let (zero, last) = (integer(0), integer(size - 1));
-    let mut map = |op: Map, args: [Value; 2], element: Element| walk.body.push(Op::Map(op), args.to_vec(), Type { element, dims: dims.clone() }, origin);
+    let mut map = |op: Map, args: [Value; 2], element: Element| {
+        walk.body.push(Op::Map(op), args.to_vec(), Type { element, dims: dims.clone() }, origin)
+    };
     let (from, to) = (map(Map::Le, [zero, at], Element::Bool), map(Map::Le, [at, last], Element::Bool));
     let inside = map(Map::And, [from, to], Element::Bool);
     let low = map(Map::Max, [at, zero], Element::Integer);

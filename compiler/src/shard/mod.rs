@@ -20,11 +20,11 @@ pub mod rules;
 mod tests;
 pub mod verify;
 
+use crate::graph::ir::segment_of;
 use crate::graph::ir::{Graph, Program, SegmentData};
 use crate::model::ir::Weight;
 use crate::model::settings::{Settings, ShardTarget};
 use crate::op::{Dim, Dims};
-use crate::schedule::segment_of;
 use cranelift_entity::SecondaryMap;
 use ir::{Axis, Cuts, Level, Mesh, Rest, Sharded};
 use meshwright_grammar::Diagnostic;
@@ -77,11 +77,9 @@ fn rules(mesh: &Mesh, settings: &Settings) -> Vec<Rule> {
 /// How state rests; kinds that rest along different axes are refused.
 fn rest(mesh: &Mesh, settings: &Settings) -> Result<Rest, Vec<Diagnostic>> {
     let mut rest = Rest::default();
-    for (target, level) in [
-        (ShardTarget::Weights, Level::Weights),
-        (ShardTarget::Gradients, Level::Gradients),
-        (ShardTarget::Moments, Level::Moments),
-    ] {
+    for (target, level) in
+        [(ShardTarget::Weights, Level::Weights), (ShardTarget::Gradients, Level::Gradients), (ShardTarget::Moments, Level::Moments)]
+    {
         let Some(rule) = settings.shard.iter().find(|rule| rule.target == target) else { continue };
         let axes = axes(mesh, &rule.axes);
         if rest.level == Level::Whole && !axes.is_empty() {
@@ -159,4 +157,3 @@ fn localised(part: &mut Partition<'_>, data: &SegmentData) -> SegmentData {
     }
     local
 }
-

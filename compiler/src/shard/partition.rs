@@ -100,9 +100,9 @@ impl<'a, 'b> Walk<'a, 'b> {
     fn inst(&mut self, inst: &crate::op::Inst) {
         let known = Known { placing: self.part.placing, body: self.old, raw: &self.raw, weights: &self.weights };
         let row = known.row(inst);
-        let args: Vec<Value> =
-            inst.args.iter().zip(&row.args).map(|(arg, wanted)| self.want(*arg, wanted, inst.origin)).collect();
-        let same = matches!(inst.op, Op::Anchor | Op::Stop | Op::Map(Map::RoundBf16) | Op::Shape(Shape::Rename { .. } | Shape::Split { .. }));
+        let args: Vec<Value> = inst.args.iter().zip(&row.args).map(|(arg, wanted)| self.want(*arg, wanted, inst.origin)).collect();
+        let same =
+            matches!(inst.op, Op::Anchor | Op::Stop | Op::Map(Map::RoundBf16) | Op::Shape(Shape::Rename { .. } | Shape::Split { .. }));
         self.weights[inst.results[0]] = same && self.weights[inst.args[0]];
         let results = local::inst(self, inst, &row, args);
         for ((value, placement), local) in inst.results.iter().zip(row.results).zip(results) {

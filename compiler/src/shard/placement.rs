@@ -115,7 +115,8 @@ fn names(graph: &Graph, rules: &[Rule]) -> SecondaryMap<Dim, String> {
                     inherit(*to, *from);
                 }
                 Op::Shape(Shape::Split { from, into }) => inherit(*from, into[0]),
-                Op::Shape(Shape::Merge { from, into }) => inherit(from[0], *into),
+                // Slots of all experts in one dim are made where their tokens are: they have no rule of their own.
+                Op::Shape(Shape::Merge { from, into }) if !graph.dims[*into].name.contains('*') => inherit(from[0], *into),
                 _ => {}
             }
         }

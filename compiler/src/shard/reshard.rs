@@ -42,14 +42,17 @@ pub fn steps(from: &Placement, to: &Placement) -> Vec<Step> {
             continue;
         }
         let kept = now.of(*dim)[..now.of(*dim).len() - surplus.len()].to_vec();
-        let other = dims.iter().copied().find(|other| other != dim && added(&now, to, *other) == Some(surplus.clone()));
+        let swaps = dims.iter().filter(|other| *other != dim).filter_map(|other| Some((*other, swapped(&surplus, &added(&now, to, *other)?)?)));
+        let swap = swaps.max_by_key(|(_, axes)| axes.len());
+        let gathered = &surplus[swap.as_ref().map_or(0, |(_, axes)| axes.len())..];
+        if !gathered.is_empty() {
+            steps.push(Step::AllGather(*dim, gathered.to_vec()));
+        }
         now.set(*dim, &kept);
-        match other {
-            Some(other) => {
-                now.set(other, to.of(other));
-                steps.push(Step::AllToAll(*dim, other, surplus));
-            }
-            None => steps.push(Step::AllGather(*dim, surplus)),
+        if let Some((other, axes)) = swap {
+            let cut = [now.of(other), &axes].concat();
+            now.set(other, &cut);
+            steps.push(Step::AllToAll(*dim, other, axes));
         }
     }
     for dim in &dims {
@@ -89,6 +92,12 @@ fn added(now: &Placement, to: &Placement, dim: Dim) -> Option<Vec<Axis>> {
     if rest.is_empty() { None } else { Some(rest.to_vec()) }
 }
 
+/// The axes by which one dim may be cut instead of another that loses `surplus`: they come first in both.
+fn swapped(surplus: &[Axis], added: &[Axis]) -> Option<Vec<Axis>> {
+    let axes = &surplus[..common(surplus, added)];
+    (!axes.is_empty() && (axes.len() == surplus.len() || axes.len() == added.len())).then(|| axes.to_vec())
+}
+
 fn common(a: &[Axis], b: &[Axis]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
@@ -119,6 +128,14 @@ mod tests {
     fn one_cut_for_another_is_an_all_to_all() {
         let steps = steps(&placed(&[(0, &[1])]), &placed(&[(1, &[1])]));
         assert_eq!(steps, [Step::AllToAll(Dim::new(0), Dim::new(1), axes(&[1]))]);
+    }
+
+    #[test]
+    fn axes_that_only_one_dim_has_are_gathered_before_and_cut_after() {
+        let steps_back = steps(&placed(&[(0, &[0, 1])]), &placed(&[(1, &[0])]));
+        assert_eq!(steps_back, [Step::AllGather(Dim::new(0), axes(&[1])), Step::AllToAll(Dim::new(0), Dim::new(1), axes(&[0]))]);
+        let there = steps(&placed(&[(1, &[0])]), &placed(&[(0, &[0, 1])]));
+        assert_eq!(there, [Step::AllToAll(Dim::new(1), Dim::new(0), axes(&[0])), Step::Cut(Dim::new(0), axes(&[1]))]);
     }
 
     #[test]

@@ -164,7 +164,11 @@ impl Known<'_> {
             let stay: Vec<Axis> = stay.into_iter().take_while(|axis| !taken.contains(axis) && !summed.contains(axis)).collect();
             let apart = row.args.iter().all(|wanted| wanted.of(dim).is_empty());
             if apart {
-                row.args.iter_mut().zip([index, value]).filter(|(_, of)| self.dims(*of).contains(&dim)).for_each(|(wanted, _)| wanted.set(dim, &stay));
+                row.args
+                    .iter_mut()
+                    .zip([index, value])
+                    .filter(|(_, of)| self.dims(*of).contains(&dim))
+                    .for_each(|(wanted, _)| wanted.set(dim, &stay));
                 summed.extend(stay);
             }
         }

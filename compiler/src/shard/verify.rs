@@ -8,9 +8,9 @@
 //!   reports over all.
 
 use super::ir::{Axis, Sharded};
+use crate::graph::ir::segment_of;
 use crate::graph::ir::{Program, Role, Segment};
 use crate::op::{Attention, Body, Collective, Dim, Element, Exchange, Index, Inst, Map, Op, Random, Reduce, Shape, Value};
-use crate::schedule::segment_of;
 use cranelift_entity::SecondaryMap;
 use meshwright_plan::mesh::Coordinate;
 
@@ -40,7 +40,8 @@ pub fn verify(sharded: &Sharded) -> Result<(), String> {
 
 /// Checks one program of a segment.
 pub fn program(sharded: &Sharded, segment: Segment, program: &Program) -> Result<(), String> {
-    let mut typing = Typing { sharded, body: &program.body, held: SecondaryMap::new(), positions: SecondaryMap::new(), defined: SecondaryMap::new() };
+    let mut typing =
+        Typing { sharded, body: &program.body, held: SecondaryMap::new(), positions: SecondaryMap::new(), defined: SecondaryMap::new() };
     for (at, inst) in program.body.insts.iter().enumerate() {
         let held = typing.inst(inst).map_err(|error| format!("instruction {at}, {}: {error}", crate::graph::print::op_name(&inst.op)))?;
         inst.results.iter().zip(held).for_each(|(result, held)| typing.held[*result] = held);
@@ -170,9 +171,8 @@ impl Typing<'_> {
 
     /// Whether a coordinate is where a rank's part of a dim starts.
     fn starts(&self, coordinate: &Coordinate, dim: Dim) -> Checked<()> {
-        let right = self.axes(&coordinate.axes)? == self.cut(dim)
-            && coordinate.times == self.sharded.graph.dims[dim].size
-            && coordinate.back == 0;
+        let right =
+            self.axes(&coordinate.axes)? == self.cut(dim) && coordinate.times == self.sharded.graph.dims[dim].size && coordinate.back == 0;
         need(right, "the coordinate is not where this rank's part starts")
     }
 
@@ -274,7 +274,8 @@ impl Typing<'_> {
     fn split(&self, from: Dim, into: &[Dim]) -> Checked<()> {
         let outermost = self.cut(into[0]) == self.cut(from) && into[1..].iter().all(|dim| self.cut(*dim).is_empty());
         let ((whole, before), (of, after)) = (self.sharded.cuts.whole(from), self.sharded.cuts.whole(into[into.len() - 1]));
-        let parts = whole == of && into.len() == 2 && self.cut(into[0]).is_empty() && after.starts_with(before) && after.len() > before.len();
+        let parts =
+            whole == of && into.len() == 2 && self.cut(into[0]).is_empty() && after.starts_with(before) && after.len() > before.len();
         need(outermost || parts, "an inner part of a split is cut")
     }
 
@@ -301,7 +302,10 @@ impl Typing<'_> {
     fn collective(&self, collective: &Collective, inst: &Inst) -> Checked<Held> {
         self.alike(inst)?;
         let axes = self.axes(&collective.axes)?;
-        need(sorted(axes.clone()).len() == axes.len() && self.sharded.mesh.size(&axes) == collective.members, "its members are not those of its axes")?;
+        need(
+            sorted(axes.clone()).len() == axes.len() && self.sharded.mesh.size(&axes) == collective.members,
+            "its members are not those of its axes",
+        )?;
         let mut held = self.held[inst.args[0]].clone();
         match collective.exchange {
             Exchange::AllGather { part, whole } => self.joins(part, whole, &axes)?,

@@ -101,11 +101,10 @@ impl<'p> Walk<'p> {
     fn start(&mut self) {
         for (region, data) in self.plan.arena.regions.iter() {
             match data.kind {
-                RegionKind::Moments | RegionKind::Results => {
-                    let zero =
-                        data.kind == RegionKind::Results && !self.plan.entries.iter().any(|entry| writes(self.plan, &entry.body, region));
-                    self.put(region, 0..data.bytes, &Contents { zero, ..Contents::any() });
-                }
+                RegionKind::Moments => self.put(region, 0..data.bytes, &Contents::any()),
+                // numbers are made anew in every entry, but for those that nobody writes: they are zero
+                RegionKind::Results if self.plan.entries.iter().any(|entry| writes(self.plan, &entry.body, region)) => {}
+                RegionKind::Results => self.put(region, 0..data.bytes, &Contents { zero: true, ..Contents::any() }),
                 RegionKind::Data | RegionKind::Weights | RegionKind::Gradients | RegionKind::Carries => {}
                 RegionKind::Stash | RegionKind::Gathered | RegionKind::Scratch => {}
             }

@@ -93,6 +93,19 @@ impl Launch<'_> {
         self.cut(slot).with(looked_up)
     }
 
+    /// Axes along which a rank takes its own part of an operand, by its number.
+    fn taken(&self, slot: Slot) -> Set {
+        let Some(rows) = self.kernel.rows() else { return Set::NONE };
+        let index = |node: &NodeData| match node {
+            NodeData::Load { slot: own, gather: Some(gather), .. } if *own == slot => Some(gather.index),
+            _ => None,
+        };
+        rows.nodes.values().filter_map(index).fold(Set::NONE, |set, node| match &rows.nodes[node] {
+            NodeData::Coordinate(own) if own.back == 0 => set.with(Set::of(self.mesh, &own.axes)),
+            _ => set,
+        })
+    }
+
     /// Whether values along this operand are looked up by an index.
     fn is_looked_up(&self, slot: Slot) -> bool {
         let looked_up = |node: &NodeData| matches!(node, NodeData::Load { slot: own, gather: Some(_), .. } if *own == slot);
@@ -106,7 +119,7 @@ impl Launch<'_> {
         }
         let (held, cut) = (self.held(slot), self.cut(slot));
         self.element(slot, &held)?;
-        if !held.most.holds(cut) {
+        if !held.most.with(self.taken(slot)).holds(cut) {
             let message =
                 format!("has dims cut along {}, but all ranks along {} hold the same", self.show(cut), self.show(cut.without(held.most)));
             return Err(self.fault(Rule::Placement, slot, &message));

@@ -4,8 +4,8 @@
 
 use super::build::Build;
 use super::{check, fuse, names, verify_plan};
-use crate::fuse::rows::Step;
 use crate::fuse::print::print;
+use crate::fuse::rows::Step;
 use crate::fuse::verify::verify;
 use crate::graph::ir::{Graph, Program};
 use crate::model::{Mode, elaborate};

@@ -14,7 +14,9 @@ pub fn run(op: &Index, args: &[&Tensor], ty: &Type, dims: &Dims, context: &Conte
         Index::Gather { over } => gather(*over, args[0], args[1], ty, dims),
         Index::Scatter { into } => scatter(*into, args[0], args[1], ty, dims),
         Index::Cumsum(over) => cumsum(*over, false, args[0], ty, dims),
-        Index::Coordinate(_) => panic!("internal error: only a mesh's local programs, made after differentiation, know where a rank stands"),
+        Index::Coordinate(_) => {
+            panic!("internal error: only a mesh's local programs, made after differentiation, know where a rank stands")
+        }
         Index::CumsumReverse(over) => cumsum(*over, true, args[0], ty, dims),
     }
 }

@@ -6,7 +6,11 @@ use crate::op::{Attention, Body, Dim, DimData, Dims, Element, Index, Map, Op, Or
 
 fn dims(sizes: &[u64]) -> (Dims, Vec<Dim>) {
     let mut dims = Dims::new();
-    let all = sizes.iter().enumerate().map(|(i, size)| dims.push(DimData { name: format!("D{i}"), size: *size, span: None, axes: Vec::new() })).collect();
+    let all = sizes
+        .iter()
+        .enumerate()
+        .map(|(i, size)| dims.push(DimData { name: format!("D{i}"), size: *size, span: None, axes: Vec::new() }))
+        .collect();
     (dims, all)
 }
 

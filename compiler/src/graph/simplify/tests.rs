@@ -20,7 +20,10 @@ impl Maker {
     fn new() -> Self {
         let mut dims = Dims::new();
         let all = [("A", 2), ("B", 3), ("A'", 2), ("AB", 6), ("C", 5)];
-        let d = all.iter().map(|(name, size)| dims.push(DimData { name: name.to_string(), size: *size, span: None, axes: Vec::new() })).collect();
+        let d = all
+            .iter()
+            .map(|(name, size)| dims.push(DimData { name: name.to_string(), size: *size, span: None, axes: Vec::new() }))
+            .collect();
         Maker { dims, d, program: Program::default(), inputs: Vec::new() }
     }
 

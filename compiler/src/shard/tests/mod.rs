@@ -53,7 +53,10 @@ const MESHES: [(&str, &str); 9] = [
     ("fsdp", "mesh { data = 2 }\nshard {\n    Batch -> data\n    weights -> data\n}"),
     ("zero1", "mesh { data = 2 }\nshard {\n    Batch -> data\n    moments -> data\n}"),
     ("hsdp", "mesh { replica = 2, data = 2 }\nshard {\n    Batch -> replica * data\n    weights -> data\n}"),
-    ("mixed", "mesh { data = 2, context = 2, tensor = 2 }\nshard {\n    Heads, Mlp, Vocab -> tensor\n    Batch -> data\n    Seq -> context * tensor\n}"),
+    (
+        "mixed",
+        "mesh { data = 2, context = 2, tensor = 2 }\nshard {\n    Heads, Mlp, Vocab -> tensor\n    Batch -> data\n    Seq -> context * tensor\n}",
+    ),
 ];
 
 /// A spec's sharded training graph.

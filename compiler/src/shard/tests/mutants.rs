@@ -9,8 +9,13 @@ use crate::shard::verify;
 /// A way to damage the collective at an instruction; none where it does not apply.
 type Damage = fn(&Sharded, &mut Program, usize) -> Option<()>;
 
-const DAMAGES: [(&str, Damage); 5] =
-    [("deleted", delete), ("doubled", double), ("along another axis", retarget), ("reduced otherwise", rereduce), ("with other members", resize)];
+const DAMAGES: [(&str, Damage); 5] = [
+    ("deleted", delete),
+    ("doubled", double),
+    ("along another axis", retarget),
+    ("reduced otherwise", rereduce),
+    ("with other members", resize),
+];
 
 fn delete(_: &Sharded, program: &mut Program, at: usize) -> Option<()> {
     let inst = program.body.insts.remove(at);
@@ -59,7 +64,9 @@ fn resize(_: &Sharded, program: &mut Program, at: usize) -> Option<()> {
 
 /// Whether either verifier refuses a program.
 fn refused(sharded: &Sharded, segment: Segment, program: &Program) -> bool {
-    crate::graph::verify::program(program, &sharded.graph.dims).is_err() || !declared(sharded, segment, program) || verify::program(sharded, segment, program).is_err()
+    crate::graph::verify::program(program, &sharded.graph.dims).is_err()
+        || !declared(sharded, segment, program)
+        || verify::program(sharded, segment, program).is_err()
 }
 
 /// Whether outputs have the types that the segment declares.
@@ -67,7 +74,11 @@ fn declared(sharded: &Sharded, segment: Segment, program: &Program) -> bool {
     let mut graph = sharded.graph.clone();
     let data = &mut graph.segments[segment];
     let places: [&mut Program; 2] = [&mut data.forward, &mut data.forward_only];
-    let same = |own: &Program| own.inputs == program.inputs && own.outputs.len() == program.outputs.len() && own.outputs.iter().zip(&program.outputs).all(|(a, b)| a.0 == b.0);
+    let same = |own: &Program| {
+        own.inputs == program.inputs
+            && own.outputs.len() == program.outputs.len()
+            && own.outputs.iter().zip(&program.outputs).all(|(a, b)| a.0 == b.0)
+    };
     match places.into_iter().find(|own| same(own)) {
         Some(own) => *own = program.clone(),
         None => data.backward = Some(program.clone()),
