@@ -14,6 +14,16 @@ struct Cell {
     contents: u32,
     /// Number of what a collective brought.
     brought: Option<u32>,
+    /// Nobody has read it yet, and it is partial.
+    open: bool,
+}
+
+/// What was lost by being overwritten.
+pub(super) enum Lost {
+    /// What this launch brought, unread.
+    Brought(String),
+    /// A part of a sum that nobody has read.
+    Part,
 }
 
 /// What a collective brought.
@@ -75,7 +85,11 @@ impl Memory {
 
     /// What stands there, by someone who uses it.
     pub(super) fn read(&mut self, region: usize, range: Range<u64>, pool: &mut Pool, mesh: &Mesh) -> Result<Found, Fault> {
-        let brought: BTreeSet<u32> = self.cells(region, &range).filter_map(|(_, cell)| cell.brought).collect();
+        let cells: Vec<(u64, Cell)> = self.cells(region, &range).collect();
+        let brought: BTreeSet<u32> = cells.iter().filter_map(|(_, cell)| cell.brought).collect();
+        for (start, _) in cells.iter().filter(|(_, cell)| cell.open) {
+            self.regions[region].entry(*start).and_modify(|cell| cell.open = false);
+        }
         let mut stale = None;
         for number in brought {
             let brought = &mut self.brought[number as usize];
@@ -87,13 +101,15 @@ impl Memory {
         Ok(Found { contents: self.look(region, range, pool, mesh)?, stale })
     }
 
-    /// Replaces what stands there; says who brought what is lost unread.
-    pub(super) fn write(&mut self, region: usize, range: Range<u64>, contents: u32, brought: Option<u32>) -> Option<String> {
+    /// Replaces what stands there; says what is lost unread. `open`: what is written now is partial, and yet to be read.
+    pub(super) fn write(&mut self, region: usize, range: Range<u64>, contents: u32, brought: Option<u32>, open: bool) -> Option<Lost> {
         let mut lost = None;
         let old: Vec<(u64, Cell)> = self.cells(region, &range).collect();
         for (start, cell) in old {
             if let Some(unread) = self.unread(&cell) {
-                lost = Some(unread);
+                lost = Some(Lost::Brought(unread));
+            } else if cell.open {
+                lost = Some(Lost::Part);
             }
             let cells = &mut self.regions[region];
             cells.remove(&start);
@@ -105,7 +121,7 @@ impl Memory {
             }
         }
         if range.start < range.end {
-            self.regions[region].insert(range.start, Cell { end: range.end, contents, brought });
+            self.regions[region].insert(range.start, Cell { end: range.end, contents, brought, open });
         }
         lost
     }
@@ -120,7 +136,7 @@ impl Memory {
         let old: Vec<(u64, Cell)> = self.cells(region, &range).collect();
         for (start, cell) in old {
             let spent = pool.number(&Contents { spent: true, ..pool.get(cell.contents).clone() });
-            self.write(region, start.max(range.start)..cell.end.min(range.end), spent, cell.brought);
+            self.write(region, start.max(range.start)..cell.end.min(range.end), spent, cell.brought, false);
         }
     }
 
@@ -138,6 +154,11 @@ impl Memory {
     /// Numbers of all contents of a region.
     pub(super) fn all(&self, region: usize) -> BTreeSet<u32> {
         self.regions[region].values().map(|cell| cell.contents).collect()
+    }
+
+    /// Whether a part of a sum is left in this region that nobody has read.
+    pub(super) fn is_open(&self, region: usize) -> bool {
+        self.regions[region].values().any(|cell| cell.open)
     }
 
     /// Who brought what nobody read in this region.

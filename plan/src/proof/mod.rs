@@ -11,8 +11,8 @@
 //! - placement: what differs between ranks along an axis is read by operands with a dim that this axis cuts, and the other way about; pieces
 //!   are put together in the order of axes in which they were cut;
 //!   random numbers count on across ranks; what was written as one element is not read as another; what a ring moved meets only what moved as far, and attention knows how far its keys came;
-//! - hazards: nothing is read in an entry that it did not write (but state and data); nothing that a collective brought is overwritten or
-//!   dropped unread; weights that the entry `start` gathers are gathered again by the step; what was gathered for one turn of a loop is not read after it, if the next turn reuses its place.
+//! - hazards: nothing is read in an entry that it did not write (but state and data); nothing that a collective brought, and no part of a sum, is
+//!   overwritten or dropped unread; weights that the entry `start` gathers are gathered again by the step; what was gathered for one turn of a loop is not read after it, if the next turn reuses its place.
 //!
 //! What it does not see, and what numbers have to show: constant factors inside kernels; which of two dims an axis cuts, and how a collective's
 //! view orders its rows; one layer's weights in the place of another's, or any value in the place of one of the same kind, a place that is

@@ -34,10 +34,9 @@ impl Walk<'_> {
         for (number, readout) in plan.readouts.iter().enumerate().filter(|(_, readout)| chosen(&readout.name)) {
             let mut filled = true;
             for offset in [Some(readout.offset), readout.count].into_iter().flatten() {
-                if let Some(contents) = self.look(readout.region, offset..offset + 4, &readout.name) {
-                    self.whole(&contents, &readout.name);
-                    filled &= !contents.is_unknown();
-                }
+                let contents = self.look(readout.region, offset..offset + 4, &readout.name);
+                contents.iter().for_each(|contents| self.whole(contents, &readout.name));
+                filled &= contents.is_some_and(|contents| !contents.is_unknown());
             }
             if filled {
                 self.filled.insert(number);
@@ -64,6 +63,8 @@ impl Walk<'_> {
     fn regions(&mut self) {
         for (region, data) in self.plan.arena.regions.iter() {
             let number = region.as_u32() as usize;
+            let open = self.memory.is_open(number);
+            self.report.check(!open, Rule::Unread, || format!("nothing reads a part of a sum in {}", data.name));
             match data.kind {
                 RegionKind::Weights | RegionKind::Moments => {
                     let old = self.memory.since_before(number, self.started).filter(|_| self.entry == "step");

@@ -3,7 +3,7 @@
 //! Requires a plan that verifies. Ensures that what it says holds for all ranks: they run one text on places that are the same for all.
 
 use super::contents::{Contents, Moved, Order, Pool, Set, order};
-use super::memory::{Brought, Memory};
+use super::memory::{Brought, Lost, Memory};
 use super::outcome::copies;
 use super::transfer;
 use crate::kernel::{Access, Skeleton, Slot};
@@ -94,7 +94,7 @@ impl<'p> Walk<'p> {
 
     fn put(&mut self, region: Region, range: Range<u64>, contents: &Contents) {
         let number = self.pool.number(contents);
-        self.memory.write(region.as_u32() as usize, range, number, None);
+        self.memory.write(region.as_u32() as usize, range, number, None, false);
     }
 
     /// State and data are there before an entry runs; all else is not.
@@ -333,8 +333,12 @@ impl<'p> Walk<'p> {
         let (region, range) = self.place(call, launch, kernel, slot);
         let collective = matches!(kernel.skeleton, Skeleton::Collective(_));
         let brought = collective.then(|| self.bring(&call.bindings[launch.places[slot.as_u32() as usize].param as usize], by));
-        if let Some(lost) = self.memory.write(region, range, contents, brought) {
-            self.report.add(Rule::Unread, format!("{} overwrites what {lost} brought and nothing has read", kernel.operands[slot].name));
+        let open = !self.pool.get(contents).partial.is_whole();
+        let name = &kernel.operands[slot].name;
+        match self.memory.write(region, range, contents, brought, open) {
+            Some(Lost::Brought(by)) => self.report.add(Rule::Unread, format!("{name} overwrites what {by} brought and nothing has read")),
+            Some(Lost::Part) => self.report.add(Rule::Unread, format!("{name} overwrites a part of a sum that nothing has read")),
+            None => {}
         }
     }
 
