@@ -15,6 +15,7 @@ mod mutants;
 mod numbers;
 mod plans;
 mod readme;
+mod scale;
 mod snapshot;
 mod spec;
 mod states;

@@ -42,7 +42,8 @@ pub fn steps(from: &Placement, to: &Placement) -> Vec<Step> {
             continue;
         }
         let kept = now.of(*dim)[..now.of(*dim).len() - surplus.len()].to_vec();
-        let swaps = dims.iter().filter(|other| *other != dim).filter_map(|other| Some((*other, swapped(&surplus, &added(&now, to, *other)?)?)));
+        let swaps =
+            dims.iter().filter(|other| *other != dim).filter_map(|other| Some((*other, swapped(&surplus, &added(&now, to, *other)?)?)));
         let swap = swaps.max_by_key(|(_, axes)| axes.len());
         let gathered = &surplus[swap.as_ref().map_or(0, |(_, axes)| axes.len())..];
         if !gathered.is_empty() {
