@@ -57,6 +57,8 @@ pub struct ShardRule {
 pub enum ShardTarget {
     /// A dim of every tensor, by name.
     Dim(String),
+    /// A dim of weights at rest, by name: they are gathered along it for use (FSDP by dim).
+    WeightDim(String),
     /// How weights rest: ZeRO-3, FSDP.
     Weights,
     /// How gradients rest: ZeRO-2.

@@ -2,7 +2,7 @@
 //!
 //! In: a training graph over whole dims, the mesh and the ordered rules. Out: [`ir::Sharded`], the same graph over local dims, in which every
 //! rank runs the same programs. The passes: [`placement`] says where a value stands, as a function of its dims; [`rules`] where operands
-//! are wanted; [`partition`] rewrites each program, by way of [`local`] and [`reshard`].
+//! are wanted; [`partition`] rewrites each program, by way of [`local`], [`reshard`] and [`sums`].
 //!
 //! Ensures: the programs of all ranks together compute what the graph computes; a value that is partial over an axis meets nothing but a
 //! reduction over it ([`verify`]). After Megatron-LM (Shoeybi et al. 2019), sequence parallelism (Korthikanti et al. 2022), ZeRO (Rajbhandari et
@@ -16,6 +16,7 @@ pub mod placement;
 pub mod print;
 pub mod reshard;
 pub mod rules;
+mod sums;
 #[cfg(test)]
 mod tests;
 pub mod verify;
@@ -66,10 +67,11 @@ fn axes(mesh: &Mesh, names: &[String]) -> Vec<Axis> {
 fn rules(mesh: &Mesh, settings: &Settings) -> Vec<Rule> {
     let rule = |rule: &crate::model::settings::ShardRule| match &rule.target {
         // An axis of size 1 is no axis; that is not the same as `whole`.
-        ShardTarget::Dim(dim) if rule.axes.is_empty() || !axes(mesh, &rule.axes).is_empty() => {
-            Some(Rule { dim: dim.clone(), axes: axes(mesh, &rule.axes), via: rule.via, span: Some(rule.span) })
+        ShardTarget::Dim(dim) | ShardTarget::WeightDim(dim) if rule.axes.is_empty() || !axes(mesh, &rule.axes).is_empty() => {
+            let at_rest = matches!(rule.target, ShardTarget::WeightDim(_));
+            Some(Rule { dim: dim.clone(), axes: axes(mesh, &rule.axes), via: rule.via, at_rest, span: Some(rule.span) })
         }
-        ShardTarget::Dim(_) | ShardTarget::Weights | ShardTarget::Gradients | ShardTarget::Moments => None,
+        ShardTarget::Dim(_) | ShardTarget::WeightDim(_) | ShardTarget::Weights | ShardTarget::Gradients | ShardTarget::Moments => None,
     };
     settings.shard.iter().filter_map(rule).collect()
 }
@@ -96,7 +98,7 @@ fn rest(mesh: &Mesh, settings: &Settings) -> Result<Rest, Vec<Diagnostic>> {
 /// beside it need is reduced inside the program, so that one flat block serves them all.
 fn deferred(graph: &Graph, placing: &Placing, mesh: &Mesh) -> SecondaryMap<Weight, Vec<Axis>> {
     let inputs: Vec<Dim> = graph.inputs.iter().flat_map(|(_, port)| graph.ports[*port].dims.clone()).collect();
-    let placed = |weight: Weight| placing.place(&graph.weights[weight].dims());
+    let placed = |weight: Weight| placing.rest(&graph.weights[weight].dims());
     let batch = placing.place(&[graph.batch]).axes();
     let cuts_weights = |axis: &Axis| {
         let along = |weight: Weight| placed(weight).cuts.iter().any(|(dim, axes)| axes.contains(axis) && !inputs.contains(dim));
@@ -126,7 +128,7 @@ fn partitioned(graph: &Graph, placing: &Placing, mesh: &Mesh, cuts: &mut Cuts, d
         local.ports[port] = part.placed(ty);
     }
     for (weight, data) in &graph.weights {
-        let placement = placing.place(&data.dims());
+        let placement = placing.rest(&data.dims());
         let own = &mut local.weights[weight];
         for dim in own.inputs.iter_mut().chain(&mut own.outputs).chain(&mut own.stacked) {
             *dim = part.dim(*dim, &placement);
@@ -141,7 +143,10 @@ fn localised(part: &mut Partition<'_>, data: &SegmentData) -> SegmentData {
     let mut local = data.clone();
     let types = |part: &mut Partition<'_>, types: &mut Vec<crate::op::Type>| types.iter_mut().for_each(|ty| *ty = part.placed(ty));
     types(part, &mut local.params);
-    types(part, &mut local.weights);
+    local.weights.iter_mut().for_each(|ty| {
+        let placement = part.placing.rest(&ty.dims);
+        *ty = part.ty(ty, &placement);
+    });
     types(part, &mut local.results);
     types(part, &mut local.totals);
     local.stash.iter_mut().for_each(|slot| slot.ty = part.placed(&slot.ty));

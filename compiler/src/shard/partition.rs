@@ -9,6 +9,7 @@ use super::local;
 use super::placement::Placing;
 use super::reshard::{Step, steps};
 use super::rules::Known;
+use super::sums::Pending;
 use crate::graph::ir::{Program, Role};
 use crate::op::{Body, Collective, Dim, Dims, Element, Exchange, Map, Op, Origin, Reduce, Shape, Type, Value};
 use cranelift_entity::{EntityRef, SecondaryMap};
@@ -68,21 +69,31 @@ pub(super) struct Walk<'a, 'b> {
     pub old: &'a Body,
     pub body: Body,
     /// Every value as it was made, and as it was brought elsewhere.
-    held: SecondaryMap<Value, Vec<(Placement, Value)>>,
-    raw: SecondaryMap<Value, Placement>,
+    pub(super) held: SecondaryMap<Value, Vec<(Placement, Value)>>,
+    pub(super) raw: SecondaryMap<Value, Placement>,
     weights: SecondaryMap<Value, bool>,
-    origins: SecondaryMap<Value, Option<Origin>>,
+    pub(super) origins: SecondaryMap<Value, Option<Origin>>,
+    /// Sums that nobody has wanted yet.
+    pub(super) pending: SecondaryMap<Value, Option<Pending>>,
+    /// How often each value is read.
+    pub(super) uses: SecondaryMap<Value, u32>,
 }
 
 impl<'a, 'b> Walk<'a, 'b> {
     fn new(part: &'a mut Partition<'b>, program: &'a Program) -> Self {
-        let (held, raw, weights, origins) = Default::default();
-        Walk { part, old: &program.body, body: Body::default(), held, raw, weights, origins }
+        let (held, raw, weights, origins, pending) = Default::default();
+        let mut uses: SecondaryMap<Value, u32> = SecondaryMap::new();
+        program.body.insts.iter().flat_map(|inst| &inst.args).for_each(|arg| uses[*arg] += 1);
+        program.outputs.iter().for_each(|(_, value)| uses[*value] += 1);
+        Walk { part, old: &program.body, body: Body::default(), held, raw, weights, origins, pending, uses }
     }
 
     fn input(&mut self, role: Role, value: Value) -> Value {
         let data = &self.old.values[value];
-        let placement = self.part.placing.place(&data.ty.dims);
+        let placement = match role {
+            Role::Weight(_) => self.part.placing.rest(&data.ty.dims),
+            _ => self.part.placing.place(&data.ty.dims),
+        };
         let ty = self.part.ty(&data.ty, &placement);
         let local = self.body.input(ty, &data.name);
         self.weights[value] = matches!(role, Role::Weight(_));
@@ -90,7 +101,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         local
     }
 
-    fn hold(&mut self, value: Value, placement: Placement, local: Value) {
+    pub(super) fn hold(&mut self, value: Value, placement: Placement, local: Value) {
         if self.held[value].is_empty() {
             self.raw[value] = placement.clone();
         }
@@ -98,6 +109,10 @@ impl<'a, 'b> Walk<'a, 'b> {
     }
 
     fn inst(&mut self, inst: &crate::op::Inst) {
+        if self.postpone(inst) {
+            self.origins[inst.results[0]] = Some(inst.origin);
+            return;
+        }
         let known = Known { placing: self.part.placing, body: self.old, raw: &self.raw, weights: &self.weights };
         let row = known.row(inst);
         let args: Vec<Value> = inst.args.iter().zip(&row.args).map(|(arg, wanted)| self.want(*arg, wanted, inst.origin)).collect();
@@ -115,6 +130,7 @@ impl<'a, 'b> Walk<'a, 'b> {
 
     /// A value at a placement: as it stands there already, or brought there.
     pub fn want(&mut self, value: Value, wanted: &Placement, origin: Origin) -> Value {
+        self.settle(value);
         if let Some((_, local)) = self.held[value].iter().find(|(placement, _)| placement == wanted) {
             return *local;
         }
@@ -133,7 +149,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         local
     }
 
-    fn reshard(&mut self, value: Value, from: Placement, wanted: &Placement, mut local: Value, origin: Origin) -> Value {
+    pub(super) fn reshard(&mut self, value: Value, from: Placement, wanted: &Placement, mut local: Value, origin: Origin) -> Value {
         let mut now = from.clone();
         for step in steps(&from, wanted) {
             local = self.step(&step, &mut now, value, local, origin);
@@ -182,6 +198,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         let origin = self.origins[value].unwrap_or(Origin::new(0));
         match role {
             Role::WeightGrad(slot) => {
+                let own = self.part.placing.rest(&self.old.ty(value).dims);
                 let axes = self.part.deferred.get(slot as usize).cloned().unwrap_or_default();
                 self.spread(value, own, &axes, origin)
             }

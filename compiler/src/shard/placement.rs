@@ -23,6 +23,8 @@ pub struct Rule {
     pub axes: Vec<Axis>,
     /// How an operation that needs the dim whole gets it.
     pub via: Via,
+    /// Only of weights, where they rest: they are gathered along it for use.
+    pub at_rest: bool,
     /// Where it stands.
     pub span: Option<Span>,
 }
@@ -44,9 +46,18 @@ impl Placing {
 
     /// Where a tensor of these dims stands.
     pub fn place(&self, dims: &[Dim]) -> Placement {
+        self.walk(dims, false)
+    }
+
+    /// Where a weight of these dims rests.
+    pub fn rest(&self, dims: &[Dim]) -> Placement {
+        self.walk(dims, true)
+    }
+
+    fn walk(&self, dims: &[Dim], at_rest: bool) -> Placement {
         let mut placement = Placement::default();
         let (mut taken, mut whole): (Vec<Axis>, Vec<Dim>) = (Vec::new(), Vec::new());
-        for (at, rule) in self.rules.iter().enumerate() {
+        for (at, rule) in self.rules.iter().enumerate().filter(|(_, rule)| at_rest || !rule.at_rest) {
             for dim in dims.iter().copied().filter(|dim| self.names[*dim] == rule.dim) {
                 if whole.contains(&dim) {
                     continue;

@@ -69,19 +69,29 @@ fn shard(reader: &mut Reader, rule: &Rule, axes: &[Axis]) -> Vec<ShardRule> {
 }
 
 fn target(reader: &mut Reader, pattern: &Pattern) -> Option<ShardTarget> {
-    let [PatternPart::Name(name, None)] = pattern.parts.as_slice() else {
-        let help = "name the dim alone: the rule then holds for every tensor that has it";
-        reader.errors.push(error::not_supported(pattern.span, "a shard rule for some tensors only", help));
-        return None;
+    let name = match pattern.parts.as_slice() {
+        [PatternPart::Name(name, None)] => name,
+        [PatternPart::Name(weights, None), PatternPart::Name(dim, None)] if weights.text == "weights" && is_dim(&dim.text) => {
+            return Some(ShardTarget::WeightDim(dim.text.clone()));
+        }
+        _ => {
+            let help = "name the dim alone (it then holds for every tensor that has it), or as `weights.Dim`";
+            reader.errors.push(error::not_supported(pattern.span, "a shard rule for some tensors only", help));
+            return None;
+        }
     };
     if let Some((_, state)) = STATES.iter().find(|(word, _)| *word == name.text) {
         return Some(state.clone());
     }
-    if name.text.starts_with(|letter: char| letter.is_uppercase()) {
+    if is_dim(&name.text) {
         return Some(ShardTarget::Dim(name.text.clone()));
     }
     reader.errors.push(error::one_of(name.span, "shard", &name.text, &["a dim", "weights", "gradients", "moments"]));
     None
+}
+
+fn is_dim(name: &str) -> bool {
+    name.starts_with(|letter: char| letter.is_uppercase())
 }
 
 /// The axes right of the arrow.

@@ -47,3 +47,18 @@ fn what_is_exchanged_does_not_depend_on_the_batch() {
         assert_eq!(small, large, "{name}");
     }
 }
+
+/// Attention and feed beside each other (Wang and Komatsuzaki 2021): the partial sums of both are one, forward and backward.
+#[test]
+fn partial_terms_of_a_sum_are_reduced_together() {
+    let parallel = GPT.replace(
+        "let y = x + Attention(before(x))\n    return y + Feed(after(y))",
+        "let h = before(x)\n    return x + Attention(h) + Feed(h)",
+    );
+    let parallel = parallel.replace("weight before, after: LayerNorm(Embed)", "weight before: LayerNorm(Embed)");
+    let parallel = parallel.replace("@ out + out_bias", "@ out").replace("    weight out_bias: [Embed] = zeros\n", "");
+    let parallel = parallel.replace("return dropout(gelu(x @ up + up_bias) @ down, 0.1)", "return gelu(x @ up + up_bias) @ down");
+    let tensor = MESHES.iter().find(|(name, _)| *name == "tensor").expect("the mesh").1;
+    let expected = "forward: 1 all_reduce tensor of 3 dims; backward: 1 all_reduce tensor of 3 dims";
+    assert_eq!(block(&sharded(&format!("{parallel}\n{tensor}"))), expected);
+}
