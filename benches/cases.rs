@@ -49,9 +49,19 @@ impl Case {
         ]
     }
 
+    /// The same model on meshes of two virtual devices, which are measured beside it: one thread each where one device has two.
+    pub fn meshes(&self) -> Vec<Case> {
+        let on = |mesh: &str| {
+            let spec = format!("{}/benches/{}-{mesh}.mesh", env!("CARGO_MANIFEST_DIR"), self.name);
+            Case { name: format!("{}-{mesh}", self.name), spec, ..self.clone() }
+        };
+        if self.name == "gpt-10m" { vec![on("data2"), on("zero3")] } else { Vec::new() }
+    }
+
     /// A model of the table, or a spec from disk, with more overrides.
     pub fn find(name: &str, set: &[String]) -> Result<Case, String> {
-        let known = Case::all().into_iter().find(|case| case.name == name);
+        let all = Case::all().into_iter().flat_map(|case| [case.meshes(), vec![case]].concat());
+        let known = all.into_iter().find(|case| case.name == name);
         let on_disk = || Path::new(name).exists().then(|| Case { name: name.into(), spec: name.into(), set: Vec::new(), shape: None });
         let names = || Case::all().map(|case| case.name).join(", ");
         let mut case = known.or_else(on_disk).ok_or_else(|| format!("'{name}' is neither of {} nor a spec's path", names()))?;

@@ -113,9 +113,15 @@ pub fn run(course: &Course<'_>, cases: &[Case], table: &mut Table) -> Result<(),
 
 fn model(course: &Course<'_>, case: &Case, table: &mut Table) -> Result<(), String> {
     let own = std::env::current_exe().map_err(|why| why.to_string())?;
-    let mut command = Command::new(own);
-    command.args(["--stepper", &case.name, "--threads", &course.threads.to_string(), "--since", &clock().to_string()]);
-    let mut systems = vec![System::start("meshwright", &mut command)?];
+    let stepper = |case: &Case| {
+        let mut command = Command::new(&own);
+        command.args(["--stepper", &case.name, "--threads", &course.threads.to_string(), "--since", &clock().to_string()]);
+        command
+    };
+    let mut systems = vec![System::start("meshwright", &mut stepper(case))?];
+    for mesh in case.meshes() {
+        systems.push(System::start(&format!("meshwright on {}", mesh.name), &mut stepper(&mesh))?);
+    }
     for name in course.python.map_or(&[][..], |_| course.systems) {
         match System::start(name, &mut peer(course, case, name)?) {
             Ok(system) => systems.push(system),
