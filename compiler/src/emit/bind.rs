@@ -129,7 +129,7 @@ impl<'a> Binder<'a> {
         let data = &self.state.blocks[block];
         match data.at.weights {
             Some(offset) => at(regions.weights, offset + copy * data.stride),
-            None => at(regions.gathered, self.state.slots(block).0),
+            None => at(regions.gathered, self.state.slots(block, copy).0),
         }
     }
 
@@ -142,7 +142,7 @@ impl<'a> Binder<'a> {
                 let accumulate = self.begin(Sum::Gradient(block, copy), self.first_of_step());
                 Address { accumulate, ..at(regions.gradients, offset + copy * data.stride) }
             }
-            None => at(regions.gathered, self.state.slots(block).1),
+            None => at(regions.gathered, self.state.slots(block, copy).1),
         }
     }
 
@@ -150,7 +150,10 @@ impl<'a> Binder<'a> {
     pub fn gathered<'k>(&self, call: usize, keys: &'k [Key]) -> impl Iterator<Item = (Block, u64)> + use<'a, 'k> {
         let (blocks, state) = (blocks_of(self.placed.graph, self.state, call), self.state);
         let block = move |key: &Key| if let Key::Weights(number) = key { Some(blocks[*number as usize]) } else { None };
-        keys.iter().filter_map(block).filter(move |(block, _)| state.blocks[*block].rest.level == Level::Weights)
+        keys.iter().filter_map(block).filter(move |(block, _)| {
+            let rest = &state.blocks[*block].rest;
+            rest.level == Level::Weights && !rest.hold
+        })
     }
 
     /// The blocks among a program's parameters whose gradients are scattered after it has run, and how they add up there.

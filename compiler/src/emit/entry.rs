@@ -52,7 +52,9 @@ pub fn forward(name: &str, placed: &Placed, timeline: &Timeline, state: &State, 
         1 => body,
         _ => vec![Item::Loop { index: Index::Micro, start: 0, end: microbatches, reverse: false, body }],
     };
-    let mut entry = Entry { name: name.to_string(), body };
+    let mut held = Exchanger { mesh: &placed.sharded.mesh, state, programs }.gather_held(regions);
+    held.extend(body);
+    let mut entry = Entry { name: name.to_string(), body: held };
     if name != "step" && timeline.end.contains(&Event::ReduceReports) {
         let mut exchanger = Exchanger { mesh: &placed.sharded.mesh, state, programs };
         entry.body.extend(exchanger.reduce_reports(placed, source, regions));

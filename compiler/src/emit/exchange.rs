@@ -42,7 +42,7 @@ impl Exchanger<'_> {
         let piece = at(regions.record, data.at.record? + copy * data.piece);
         let whole = match data.at.weights {
             Some(offset) => at(regions.weights, offset + copy * data.stride),
-            None => at(regions.gathered, self.state.slots(block).0),
+            None => at(regions.gathered, self.state.slots(block, copy).0),
         };
         let made = self.gathering(data);
         Some(bound(&made, piece, whole, copy))
@@ -54,7 +54,7 @@ impl Exchanger<'_> {
         let piece = Address { accumulate, ..at(regions.reduced, data.at.reduced? + copy * data.piece) };
         let whole = match data.at.gradients {
             Some(offset) => at(regions.gradients, offset + copy * data.stride),
-            None => at(regions.gathered, self.state.slots(block).1),
+            None => at(regions.gathered, self.state.slots(block, copy).1),
         };
         let made = self.scattering(data);
         Some(bound(&made, piece, whole, copy))
@@ -64,6 +64,12 @@ impl Exchanger<'_> {
     pub fn gather_all(&mut self, regions: &Regions) -> Vec<Item> {
         let kept = |data: &BlockData| data.is_cut() && data.rest.level < Level::Weights;
         let copies: Vec<(Block, u64)> = self.copies(kept);
+        roll::roll(copies.into_iter().filter_map(|(block, copy)| self.gather(block, copy, regions)).collect())
+    }
+
+    /// Every copy of every block that is gathered once and held.
+    pub fn gather_held(&mut self, regions: &Regions) -> Vec<Item> {
+        let copies = self.copies(|data| data.rest.level == Level::Weights && data.rest.hold);
         roll::roll(copies.into_iter().filter_map(|(block, copy)| self.gather(block, copy, regions)).collect())
     }
 

@@ -97,10 +97,10 @@ pub struct State {
 impl State {
     /// Where a copy of a block is gathered for use, and where its gradients stand until they are scattered: byte offsets in the region of gathered
     /// blocks. Every block has slots of its own, so that its padding stays zero.
-    pub fn slots(&self, block: Block) -> (u64, u64) {
-        let before = self.blocks.values().take(block.index()).map(slot_bytes).sum();
+    pub fn slots(&self, block: Block, copy: u64) -> (u64, u64) {
+        let before: u64 = self.blocks.values().take(block.index()).map(slot_bytes).sum();
         let data = &self.blocks[block];
-        (before, before + if data.rest.level == Level::Weights { data.stride } else { 0 })
+        (before + if data.rest.hold { copy * data.stride } else { 0 }, before + gathered_bytes(data))
     }
 
     /// Bytes of all slots.
@@ -109,8 +109,14 @@ impl State {
     }
 }
 
+/// Bytes of gathered weights: of one copy, or of all that are held.
+fn gathered_bytes(data: &BlockData) -> u64 {
+    let copies = if data.rest.hold { data.count } else { 1 };
+    if data.rest.level == Level::Weights { data.stride * copies } else { 0 }
+}
+
 fn slot_bytes(data: &BlockData) -> u64 {
-    let weights = if data.rest.level == Level::Weights { data.stride } else { 0 };
+    let weights = gathered_bytes(data);
     let gradients = if data.trained && data.rest.level >= Level::Gradients { data.stride } else { 0 };
     weights + gradients
 }

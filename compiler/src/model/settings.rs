@@ -48,6 +48,8 @@ pub struct ShardRule {
     pub axes: Vec<String>,
     /// How operations get the dim whole.
     pub via: Via,
+    /// Gathered weights are kept through a step's microbatches.
+    pub hold: bool,
     /// The name left of the arrow.
     pub span: Span,
 }

@@ -164,6 +164,8 @@ pub struct Rest {
     pub level: Level,
     /// Along which axes, major first.
     pub axes: Vec<Axis>,
+    /// Gathered weights are kept through a step's microbatches.
+    pub hold: bool,
 }
 
 /// A graph of one rank's local programs: all dims are local, and what ranks exchange stands in the programs.

@@ -85,7 +85,7 @@ fn rest(mesh: &Mesh, settings: &Settings) -> Result<Rest, Vec<Diagnostic>> {
         let Some(rule) = settings.shard.iter().find(|rule| rule.target == target) else { continue };
         let axes = axes(mesh, &rule.axes);
         if rest.level == Level::Whole && !axes.is_empty() {
-            rest = Rest { level, axes };
+            rest = Rest { level, axes, hold: rule.hold };
         } else if axes != rest.axes {
             return Err(vec![error::rest(rule.span, &mesh.names(&rest.axes))]);
         }

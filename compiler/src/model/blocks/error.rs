@@ -104,6 +104,12 @@ pub const CODES: &[CodeInfo] = &[
                       is another matter: it is gathered where it is used.",
     },
     CodeInfo {
+        code: "settings::hold",
+        title: "`hold` for something that is not gathered",
+        explanation: "`weights -> data hold step` gathers weights once a step and keeps them through its microbatches, for memory. Dims, gradients and moments \
+                      are not gathered for use, so there is nothing to hold.",
+    },
+    CodeInfo {
         code: "settings::unmatched",
         title: "a rule that matches nothing",
         explanation: "A pattern matches at the end of a path: `Attention.query`, `LayerNorm.**`, `Block.*.gain`. A rule without effect is most often misspelled.",
@@ -254,6 +260,13 @@ pub(super) fn no_axes(span: Span) -> Diagnostic {
 /// A way to get a dim, for something that is none.
 pub(super) fn via_state(span: Span) -> Diagnostic {
     Diagnostic::error("settings::via_state", "`via` is for dims").label(span, "not a dim").help("leave `via` out of this rule")
+}
+
+/// `hold`, for something else than weights.
+pub(super) fn hold(span: Span) -> Diagnostic {
+    Diagnostic::error("settings::hold", "only gathered weights can be held")
+        .label(span, "held here")
+        .help("leave `hold step` out of this rule, or write it in one for `weights`")
 }
 
 /// A rule that matches nothing.

@@ -55,7 +55,7 @@ fn mesh(reader: &mut Reader) -> Vec<Axis> {
 
 /// One rule: a typed rule for each name left of the arrow.
 fn shard(reader: &mut Reader, rule: &Rule, axes: &[Axis]) -> Vec<ShardRule> {
-    let (Some(by), Some(via)) = (by(reader, rule, axes), via(reader, rule)) else { return Vec::new() };
+    let (Some(by), Some(via), Some(hold)) = (by(reader, rule, axes), via(reader, rule), hold(reader, rule)) else { return Vec::new() };
     let mut typed = Vec::new();
     for pattern in &rule.patterns {
         let Some(target) = target(reader, pattern) else { continue };
@@ -63,7 +63,11 @@ fn shard(reader: &mut Reader, rule: &Rule, axes: &[Axis]) -> Vec<ShardRule> {
             reader.errors.push(error::via_state(pattern.span));
             continue;
         }
-        typed.push(ShardRule { target, axes: by.clone(), via, span: pattern.span });
+        if let Some(span) = hold.filter(|_| target != ShardTarget::Weights) {
+            reader.errors.push(error::hold(span));
+            continue;
+        }
+        typed.push(ShardRule { target, axes: by.clone(), via, hold: hold.is_some(), span: pattern.span });
     }
     typed
 }
@@ -150,11 +154,23 @@ fn via(reader: &mut Reader, rule: &Rule) -> Option<Via> {
                 reader.errors.push(error::not_supported(*span, "`padded`", "choose a size that the axes divide"));
                 return None;
             }
-            Modifier::Hold { what } => {
-                reader.errors.push(error::not_supported(what.span, "`hold`", "leave it out: weights are gathered for each use"));
-                return None;
-            }
+            Modifier::Hold { .. } => {}
         }
     }
     Some(via)
+}
+
+/// Where a rule says `hold step`, if it does.
+fn hold(reader: &mut Reader, rule: &Rule) -> Option<Option<Span>> {
+    let mut found = None;
+    for modifier in &rule.modifiers {
+        if let Modifier::Hold { what } = modifier {
+            if what.text != "step" {
+                reader.errors.push(error::one_of(what.span, "hold", &what.text, &["step"]));
+                return None;
+            }
+            found = Some(what.span);
+        }
+    }
+    Some(found)
 }
