@@ -53,7 +53,7 @@ pub fn lower(facts: &Facts<'_>, index: usize, collective: &Collective, storage: 
 fn walks(facts: &Facts<'_>, collective: &Collective, result: &[Dim]) -> (Vec<Walk>, Option<Walk>) {
     let size = |dim: Dim| facts.dims[dim].size;
     let (pairs, member): (Vec<(Dim, Dim)>, Option<Walk>) = match collective.exchange {
-        Exchange::AllReduce { .. } => (Vec::new(), None),
+        Exchange::AllReduce { .. } | Exchange::Permute { .. } => (Vec::new(), None),
         Exchange::AllGather { part, whole } => (vec![(part, whole)], Some(Walk { dim: part, from: None, to: Some((whole, size(part))) })),
         Exchange::ReduceScatter { whole, part, .. } => (vec![(whole, part)], Some(Walk { dim: part, from: Some((whole, size(part))), to: None })),
         Exchange::AllToAll { part, whole, cut, into } => {
@@ -75,6 +75,7 @@ fn exchange(exchange: &Exchange) -> kernel::Exchange {
         Exchange::ReduceScatter { reduce, .. } => kernel::Exchange::ReduceScatter(*reduce),
         Exchange::AllReduce { reduce } => kernel::Exchange::AllReduce(*reduce),
         Exchange::AllToAll { .. } => kernel::Exchange::AllToAll,
+        Exchange::Permute { by } => kernel::Exchange::Permute { by: *by },
     }
 }
 
@@ -84,5 +85,6 @@ fn name(exchange: &Exchange) -> &'static str {
         Exchange::ReduceScatter { .. } => "reduce_scatter",
         Exchange::AllReduce { .. } => "all_reduce",
         Exchange::AllToAll { .. } => "all_to_all",
+        Exchange::Permute { .. } => "permute",
     }
 }
