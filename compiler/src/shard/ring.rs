@@ -28,7 +28,14 @@ struct Ring<'w, 'a, 'b> {
 }
 
 /// Appends an attention, or its gradient, over keys that are cut; gives its results.
-pub(super) fn inst(walk: &mut Walk<'_, '_>, attention: &Attention, row: &Row, args: &[Value], types: Vec<Type>, origin: Origin) -> Vec<Value> {
+pub(super) fn inst(
+    walk: &mut Walk<'_, '_>,
+    attention: &Attention,
+    row: &Row,
+    args: &[Value],
+    types: Vec<Type>,
+    origin: Origin,
+) -> Vec<Value> {
     let axes = row.args[1].of(attention.key).to_vec();
     let members = walk.part.mesh.size(&axes);
     let attention = local::attention(walk, attention, row);

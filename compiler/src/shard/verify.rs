@@ -330,7 +330,7 @@ impl Typing<'_> {
             Some(first) => {
                 self.starts(&Coordinate { back: 0, ..first.clone() }, attention.key)?;
                 need(!keys.is_empty() && self.cut(attention.query).starts_with(&keys), "keys are cut otherwise than queries")?;
-                moved = (first.back != 0).then(|| (keys, first.back));
+                moved = (first.back != 0).then_some((keys, first.back));
                 let whole = Attention { first_key: None, ..attention.clone() };
                 let mut known = self.around.iter_mut();
                 match known.find(|(known, grad, q, _)| (known, *grad, *q) == (&whole, gradient, inst.args[0])) {
