@@ -56,7 +56,7 @@ pub fn lower(facts: &Facts<'_>, index: usize, collective: &Collective, storage: 
 fn walks(facts: &Facts<'_>, collective: &Collective, result: &[Dim]) -> (Vec<Walk>, Option<Walk>) {
     let size = |dim: Dim| facts.dims[dim].size;
     let (pairs, member): (Vec<(Dim, Dim)>, Option<Walk>) = match collective.exchange {
-        Exchange::AllReduce { .. } => (Vec::new(), None),
+        Exchange::AllReduce { .. } | Exchange::Permute { .. } => (Vec::new(), None),
         Exchange::AllGather { part, whole } => (vec![(part, whole)], Some(Walk { dim: part, from: None, to: Some((whole, size(part))) })),
         Exchange::ReduceScatter { whole, part, .. } => {
             (vec![(whole, part)], Some(Walk { dim: part, from: Some((whole, size(part))), to: None }))
@@ -80,5 +80,6 @@ fn exchange(exchange: &Exchange) -> kernel::Exchange {
         Exchange::ReduceScatter { reduce, .. } => kernel::Exchange::ReduceScatter(*reduce),
         Exchange::AllReduce { reduce } => kernel::Exchange::AllReduce(*reduce),
         Exchange::AllToAll { .. } => kernel::Exchange::AllToAll,
+        Exchange::Permute { by } => kernel::Exchange::Permute { by: *by },
     }
 }

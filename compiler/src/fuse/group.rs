@@ -37,6 +37,9 @@ struct Grouping<'a> {
 /// A kernel takes at most so many different tensors.
 const OPERANDS: usize = 28;
 
+/// Results of at most so many attentions meet in a kernel: those of a ring are put together step by step, and never wait for each other.
+const ATTENTIONS: usize = 2;
+
 /// Groups in an order in which every group comes after those that it depends on.
 pub fn group(facts: &Facts<'_>) -> Vec<Group> {
     let mut grouping = Grouping::new(facts);
@@ -134,14 +137,17 @@ impl<'a> Grouping<'a> {
         self.facts.deps[inst].iter().any(|dep| from.insts.contains(&dep.on) && (dep.far || folded(dep.on)))
     }
 
-    /// Whether both write parts of one tensor, or too much would be read at once.
+    /// Whether both write parts of one tensor, or too much would be read or waited for at once.
     fn clash(&self, a: &Group, b: &Group) -> bool {
         let targets = |group: &Group| -> BTreeSet<Value> {
             group.insts.iter().filter_map(|inst| self.facts.target[self.facts.inst(*inst).results[0]]).collect()
         };
         let reads: BTreeSet<Value> = a.insts.iter().chain(&b.insts).flat_map(|inst| self.reads[*inst].iter().copied()).collect();
         let inside = |value: &&Value| self.facts.def[**value].is_none_or(|def| !a.insts.contains(&def) && !b.insts.contains(&def));
-        !targets(a).is_disjoint(&targets(b)) || reads.iter().filter(inside).count() > OPERANDS
+        let attentions: BTreeSet<usize> =
+            reads.iter().filter_map(|value| self.facts.def[*value]).filter(|def| self.facts.kind[*def] == Kind::Attention).collect();
+        let waits = attentions.len() > ATTENTIONS;
+        !targets(a).is_disjoint(&targets(b)) || waits || reads.iter().filter(inside).count() > OPERANDS
     }
 
     /// Whether there is a path from one to the other through a third.

@@ -177,7 +177,8 @@ fn of_shape(shape: &Shape, dims: &Dims) -> String {
 
 /// `(c - back) * times`, where `c` is a rank's number along the axes.
 fn of_coordinate(coordinate: &Coordinate) -> String {
-    format!(" along {} times {}", coordinate.axes.join("*"), coordinate.times)
+    let back = if coordinate.back == 0 { String::new() } else { format!(" back {}", coordinate.back) };
+    format!(" along {}{back} times {}", coordinate.axes.join("*"), coordinate.times)
 }
 
 fn of_collective(collective: &Collective, dims: &Dims) -> String {
@@ -188,6 +189,7 @@ fn of_collective(collective: &Collective, dims: &Dims) -> String {
         Exchange::ReduceScatter { reduce: how, whole, part } => format!("{} {} to {}", reduce(how), name(whole), name(part)),
         Exchange::AllReduce { reduce: how } => reduce(how).to_string(),
         Exchange::AllToAll { part, whole, cut, into } => format!("{} to {}, {} to {}", name(part), name(whole), name(cut), name(into)),
+        Exchange::Permute { by } => format!("by {by}"),
     };
     format!(" {what} along {}", collective.axes.join("*"))
 }

@@ -77,6 +77,8 @@ pub enum Via {
     Gather,
     /// Heads are cut instead while attention runs (Ulysses: Jacobs et al. 2023).
     Heads,
+    /// Attention's keys and values go around the ring of ranks (Liu et al. 2023).
+    Ring,
 }
 
 /// A path pattern: it matches at a path's end; `*` is one part, `**` any.

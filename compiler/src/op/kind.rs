@@ -206,6 +206,11 @@ pub enum Exchange {
         /// What it becomes.
         into: Dim,
     },
+    /// Everyone gets what the rank `by` places back has: everything moves so far along the ring. Argument and result have one type.
+    Permute {
+        /// How far; `1 <= by < members`.
+        by: u64,
+    },
 }
 
 impl Exchange {
@@ -216,6 +221,7 @@ impl Exchange {
             Exchange::ReduceScatter { .. } => "reduce_scatter",
             Exchange::AllReduce { .. } => "all_reduce",
             Exchange::AllToAll { .. } => "all_to_all",
+            Exchange::Permute { .. } => "permute",
         }
     }
 }
@@ -238,6 +244,6 @@ pub struct Attention {
     pub window: Option<u64>,
     /// In local programs: the position of the first query, if the mesh cuts them.
     pub first_query: Option<Coordinate>,
-    /// In local programs: the position of the first key.
+    /// In local programs: the position of the first key, if the mesh cuts them; its `back` says from how far back they came.
     pub first_key: Option<Coordinate>,
 }

@@ -4,6 +4,7 @@
 
 use super::ir::{Axis, Placement};
 use super::partition::Walk;
+use super::ring;
 use super::rules::Row;
 use crate::op::{Attention, Cut, Dim, Element, Index, Inst, Map, Op, Origin, Random, Shape, Type, Value};
 
@@ -19,6 +20,9 @@ pub(super) fn inst(walk: &mut Walk<'_, '_>, inst: &Inst, row: &Row, args: Vec<Va
             let index = shifted(walk, args[0], *into, &row.results[0], inst.origin);
             let into = walk.part.dim(*into, &row.results[0]);
             vec![walk.body.push(Op::Index(Index::Scatter { into }), vec![index, args[1]], types[0].clone(), inst.origin)]
+        }
+        Op::Attention(of) | Op::AttentionGrad(of) if !row.args[1].of(of.key).is_empty() => {
+            ring::inst(walk, of, row, &args, types, inst.origin)
         }
         op => {
             let op = local(walk, op, row, inst);
@@ -76,13 +80,13 @@ fn cuts(walk: &mut Walk<'_, '_>, row: &Row, result: Value) -> Vec<Cut> {
     cut.map(of).collect()
 }
 
-/// Queries may be cut: then they start where this rank's part does. Keys and features are whole.
-fn attention(walk: &mut Walk<'_, '_>, attention: &Attention, row: &Row) -> Attention {
+/// Queries may be cut: then they start where this rank's part does. Where keys are cut, too, [`ring`] says whose they are.
+pub(super) fn attention(walk: &mut Walk<'_, '_>, attention: &Attention, row: &Row) -> Attention {
     let queries = row.args[0].of(attention.query).to_vec();
-    let query = walk.part.dim(attention.query, &row.args[0]);
+    let (query, key) = (walk.part.dim(attention.query, &row.args[0]), walk.part.dim(attention.key, &row.args[1]));
     let size = walk.part.dims[query].size;
     let first_query = (!queries.is_empty()).then(|| walk.part.coordinate(&queries, size));
-    Attention { query, first_query, ..attention.clone() }
+    Attention { query, key, first_query, ..attention.clone() }
 }
 
 /// The number of this rank's first element along a dim.

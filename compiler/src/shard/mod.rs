@@ -6,7 +6,7 @@
 //!
 //! Ensures: the programs of all ranks together compute what the graph computes; a value that is partial over an axis meets nothing but a
 //! reduction over it ([`verify`]). After Megatron-LM (Shoeybi et al. 2019), sequence parallelism (Korthikanti et al. 2022), ZeRO (Rajbhandari et
-//! al. 2020), GSPMD (Xu et al. 2021).
+//! al. 2020), GSPMD (Xu et al. 2021), ring attention (Liu et al. 2023).
 
 pub mod error;
 pub mod ir;
@@ -15,6 +15,7 @@ pub mod partition;
 pub mod placement;
 pub mod print;
 pub mod reshard;
+mod ring;
 pub mod rules;
 mod sums;
 #[cfg(test)]

@@ -78,9 +78,14 @@ impl Placing {
         placement
     }
 
-    /// How an operation gets a dim whole.
-    pub fn via(&self, dim: Dim) -> Via {
-        self.rules.iter().find(|rule| rule.dim == self.names[dim] && !rule.axes.is_empty()).map_or(Via::Gather, |rule| rule.via)
+    /// How an operation gets a dim whole along an axis that cuts it.
+    pub fn via(&self, dim: Dim, axis: Axis) -> Via {
+        self.giver(dim, &[axis]).map_or(Via::Gather, |rule| rule.via)
+    }
+
+    /// Whether rules know two dims by one name.
+    pub fn alike(&self, one: Dim, other: Dim) -> bool {
+        self.names[one] == self.names[other]
     }
 
     /// The rule that gave a dim one of these axes.

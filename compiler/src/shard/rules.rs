@@ -212,16 +212,16 @@ impl Known<'_> {
         row
     }
 
-    /// Attention by the placement of its output: queries may be cut, keys and features are whole.
+    /// Attention by the placement of its output: queries may be cut, features are whole, and so are keys but along rings.
     fn attention(&self, attention: &Attention, inst: &Inst, out: Value) -> Row {
         let mut placed = self.own(out);
-        if self.placing.via(attention.query) == Via::Heads {
-            self.cut_heads(attention, inst, &mut placed);
-        }
-        let queries = placed.of(attention.query).to_vec();
+        self.cut_heads(attention, inst, &mut placed);
+        let ring = self.ring(attention, &placed);
+        let queries = placed.of(attention.query)[ring.len()..].to_vec();
         let wanted = |value: &Value| {
             let mut wanted = placed.restricted(self.dims(*value));
-            [attention.key, attention.feature].iter().for_each(|dim| wanted.set(*dim, &[]));
+            wanted.set(attention.feature, &[]);
+            wanted.set(attention.key, if self.dims(*value).contains(&attention.key) { &ring } else { &[] });
             wanted
         };
         let args: Vec<Placement> = inst.args.iter().map(wanted).collect();
@@ -237,20 +237,28 @@ impl Known<'_> {
         Row { args, results }
     }
 
+    /// The axes around which keys come to queries: the first of those that cut queries, if keys are other names of them.
+    fn ring(&self, attention: &Attention, placed: &Placement) -> Vec<Axis> {
+        let along =
+            |axis: &&Axis| self.placing.alike(attention.query, attention.key) && self.placing.via(attention.query, **axis) == Via::Ring;
+        placed.of(attention.query).iter().take_while(along).copied().collect()
+    }
+
     /// Axes that cut query heads of which a key's or value's cotangent is the sum.
     fn lost(&self, placed: &Placement, value: Value, inst: &Inst, attention: &Attention) -> Vec<Axis> {
         let summed = self.dims(inst.args[0]).iter().filter(|dim| **dim != attention.query && !self.dims(value).contains(dim));
         summed.flat_map(|dim| placed.of(*dim).to_vec()).collect()
     }
 
-    /// Moves the query's axes to a dim of heads that keys and values have too.
+    /// Moves the query's axes by whose rules heads are cut to a dim of heads that keys and values have too.
     fn cut_heads(&self, attention: &Attention, inst: &Inst, placed: &mut Placement) {
-        let axes = placed.of(attention.query).to_vec();
+        let by_heads = |axis: &Axis| self.placing.via(attention.query, *axis) == Via::Heads;
+        let (axes, stay): (Vec<Axis>, Vec<Axis>) = placed.of(attention.query).iter().copied().partition(by_heads);
         let shared = |dim: &&Dim| [inst.args[1], inst.args[2]].iter().all(|key| self.dims(*key).contains(dim));
         let own = |dim: &&Dim| **dim != attention.query && **dim != attention.feature;
         // the last of the shared dims: batch dims come first in every layout
         let Some(heads) = self.dims(inst.args[0]).iter().filter(own).filter(shared).next_back().copied() else { return };
-        placed.set(attention.query, &[]);
+        placed.set(attention.query, &stay);
         let all = [placed.of(heads), &axes].concat();
         placed.set(heads, &all);
     }

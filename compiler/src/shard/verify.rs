@@ -4,6 +4,8 @@
 //! - what is partial over an axis meets nothing but sums of such, scaling by a number, and a reduction over just that axis, by the same reduction;
 //! - what is complete is never reduced; a collective names ranks of the mesh, and cuts and joins dims by just its axes;
 //! - a dim that the mesh cuts is summed only into something partial, and nothing looks along it but by a position that knows where the rank stands;
+//! - what came around a ring meets what came as far: attention that knows from how far back its keys are, and sums; every query meets the keys of
+//!   all ranks of its ring that it can see, each once;
 //! - results, kept values and cotangents of activations are complete; gradients of weights are partial over exactly the axes that are deferred,
 //!   reports over all.
 
@@ -13,6 +15,7 @@ use crate::graph::ir::{Program, Role, Segment};
 use crate::op::{Attention, Body, Collective, Dim, Element, Exchange, Index, Inst, Map, Op, Random, Reduce, Shape, Value};
 use cranelift_entity::SecondaryMap;
 use meshwright_plan::mesh::Coordinate;
+use std::collections::BTreeSet;
 
 type Checked<T> = Result<T, String>;
 
@@ -24,7 +27,12 @@ struct Held {
     reduce: Option<Reduce>,
     /// Axes along which ranks have different values that no dim accounts for: coordinates and what is computed from them, ascending.
     differs: Vec<Axis>,
+    /// Around which ring it came, and how far.
+    moved: Option<(Vec<Axis>, u64)>,
 }
+
+/// Attention around a ring, without where its keys are from: whether it is a gradient, its queries, and from how far back it saw keys.
+type Around = (Attention, bool, Value, BTreeSet<u64>);
 
 /// Checks every program of every segment.
 pub fn verify(sharded: &Sharded) -> Result<(), String> {
@@ -40,13 +48,20 @@ pub fn verify(sharded: &Sharded) -> Result<(), String> {
 
 /// Checks one program of a segment.
 pub fn program(sharded: &Sharded, segment: Segment, program: &Program) -> Result<(), String> {
-    let mut typing =
-        Typing { sharded, body: &program.body, held: SecondaryMap::new(), positions: SecondaryMap::new(), defined: SecondaryMap::new() };
+    let mut typing = Typing {
+        sharded,
+        body: &program.body,
+        held: SecondaryMap::new(),
+        positions: SecondaryMap::new(),
+        defined: SecondaryMap::new(),
+        around: Vec::new(),
+    };
     for (at, inst) in program.body.insts.iter().enumerate() {
         let held = typing.inst(inst).map_err(|error| format!("instruction {at}, {}: {error}", crate::graph::print::op_name(&inst.op)))?;
         inst.results.iter().zip(held).for_each(|(result, held)| typing.held[*result] = held);
         inst.results.iter().for_each(|result| typing.defined[*result] = Some(at));
     }
+    typing.around.iter().try_for_each(|around| typing.all_around(around))?;
     for (role, value) in &program.outputs {
         typing.output(segment, *role, *value).map_err(|error| format!("{role:?}: {error}"))?;
     }
@@ -60,6 +75,7 @@ struct Typing<'a> {
     /// Of positions along a cut dim that do not yet know where the rank stands: the dim.
     positions: SecondaryMap<Value, Option<Dim>>,
     defined: SecondaryMap<Value, Option<usize>>,
+    around: Vec<Around>,
 }
 
 fn need(condition: bool, message: &str) -> Checked<()> {
@@ -100,7 +116,15 @@ impl Typing<'_> {
         sorted(inst.args.iter().flat_map(|arg| self.held[*arg].differs.clone()).collect())
     }
 
+    fn still(&self, args: &[Value]) -> Checked<()> {
+        need(args.iter().all(|arg| self.held[*arg].moved.is_none()), "a value that came around a ring meets one that did not come as far")
+    }
+
     fn inst(&mut self, inst: &Inst) -> Checked<Vec<Held>> {
+        let moves = matches!(&inst.op, Op::Attention(_) | Op::AttentionGrad(_) | Op::Collective(_) | Op::Map(Map::Add));
+        if !moves {
+            self.still(&inst.args)?;
+        }
         let one = match &inst.op {
             Op::Const(_) | Op::Integer(_) | Op::Scalar(_) => Held::default(),
             Op::Map(map) => self.map(*map, inst)?,
@@ -140,11 +164,15 @@ impl Typing<'_> {
         }
         need(inst.args.iter().all(|arg| self.positions[*arg].is_none()), "a position along a cut dim does not know where the rank stands")?;
         let held = |at: usize| &self.held[inst.args[at]];
+        let moved = held(0).moved.clone();
+        if (0..inst.args.len()).any(|at| held(at).moved != moved) {
+            self.still(&inst.args)?;
+        }
         let partial = |at: usize| !held(at).partial.is_empty();
         let sum = |at: usize| held(at).reduce == Some(Reduce::Sum);
         let number = |at: usize| self.body.ty(inst.args[at]).dims.is_empty() && !partial(at);
         let through = match map {
-            _ if !(0..inst.args.len()).any(partial) => return Ok(Held { differs, ..Held::default() }),
+            _ if !(0..inst.args.len()).any(partial) => return Ok(Held { differs, moved, ..Held::default() }),
             Map::Add | Map::Sub => {
                 need(held(0) == held(1) && sum(0), "a partial value is added to something that is not partial alike")?;
                 0
@@ -183,7 +211,7 @@ impl Typing<'_> {
         need(differs.iter().all(|axis| !value.partial.contains(axis)), "it is partial over these axes already")?;
         need(value.partial.is_empty() || value.reduce == Some(Reduce::Sum), "a partial maximum is no sum")?;
         let partial = sorted([value.partial.clone(), differs].concat());
-        Ok(Held { partial, reduce: Some(Reduce::Sum), differs: Vec::new() })
+        Ok(Held { partial, reduce: Some(Reduce::Sum), ..Held::default() })
     }
 
     fn reduce(&self, reduce: Reduce, over: &[Dim], inst: &Inst) -> Checked<Held> {
@@ -193,7 +221,7 @@ impl Typing<'_> {
         need(axes.is_empty() || reduce != Reduce::Argmax, "the place of a maximum along a cut dim")?;
         let kept = self.body.ty(inst.results[0]).dims.iter().flat_map(|dim| self.cut(*dim));
         need(kept.clone().all(|axis| !axes.contains(axis)), "an axis cuts what is summed and what is kept")?;
-        Ok(Held { reduce: (!axes.is_empty()).then_some(reduce), partial: axes, differs: Vec::new() })
+        Ok(Held { reduce: (!axes.is_empty()).then_some(reduce), partial: axes, ..Held::default() })
     }
 
     fn index(&mut self, index: &Index, inst: &Inst) -> Checked<Held> {
@@ -235,7 +263,7 @@ impl Typing<'_> {
         let axes = sorted(dims.flat_map(|dim| self.cut(*dim).to_vec()).collect());
         let kept = result.iter().flat_map(|dim| self.cut(*dim));
         need(kept.clone().all(|axis| !axes.contains(axis)), "an axis cuts what is summed and what is kept")?;
-        Ok(Held { reduce: (!axes.is_empty()).then_some(Reduce::Sum), partial: axes, differs: Vec::new() })
+        Ok(Held { reduce: (!axes.is_empty()).then_some(Reduce::Sum), partial: axes, ..Held::default() })
     }
 
     /// A lookup of this rank's part among all parts: it must be by the rank's own number along the axes that cut the part.
@@ -279,24 +307,62 @@ impl Typing<'_> {
         need(outermost || parts, "an inner part of a split is cut")
     }
 
-    fn attention(&self, attention: &Attention, inst: &Inst, gradient: bool) -> Checked<Vec<Held>> {
+    fn attention(&mut self, attention: &Attention, inst: &Inst, gradient: bool) -> Checked<Vec<Held>> {
         self.complete(inst)?;
         self.alike(inst)?;
-        need(self.cut(attention.key).is_empty() && self.cut(attention.feature).is_empty(), "keys or features are cut")?;
+        need(self.cut(attention.feature).is_empty(), "features are cut")?;
         match &attention.first_query {
             Some(first) => self.starts(first, attention.query)?,
             None => need(self.cut(attention.query).is_empty(), "queries are cut, and do not know where they start")?,
         }
+        let moved = self.keys(attention, inst, gradient)?;
+        let keys = self.cut(attention.key);
         let dims = |value: Value| &self.body.ty(value).dims;
         let summed = |value: &Value| {
             let lacks = dims(inst.args[0]).iter().filter(|dim| **dim != attention.feature && !dims(*value).contains(dim));
-            sorted(lacks.flat_map(|dim| self.cut(*dim).to_vec()).collect())
+            sorted(lacks.flat_map(|dim| self.cut(*dim)).filter(|axis| !keys.contains(axis)).copied().collect())
         };
         let held = |value: &Value| {
             let partial = if gradient { summed(value) } else { Vec::new() };
-            Held { reduce: (!partial.is_empty()).then_some(Reduce::Sum), partial, differs: Vec::new() }
+            let moved = moved.clone().filter(|_| dims(*value).contains(&attention.key));
+            Held { reduce: (!partial.is_empty()).then_some(Reduce::Sum), partial, differs: Vec::new(), moved }
         };
         Ok(inst.results.iter().map(held).collect())
+    }
+
+    /// Keys are whole, or cut as queries are and from where the coordinate says; gives how far they came.
+    fn keys(&mut self, attention: &Attention, inst: &Inst, gradient: bool) -> Checked<Option<(Vec<Axis>, u64)>> {
+        let keys = self.cut(attention.key).to_vec();
+        let mut moved = None;
+        match &attention.first_key {
+            Some(first) => {
+                self.starts(&Coordinate { back: 0, ..first.clone() }, attention.key)?;
+                need(!keys.is_empty() && self.cut(attention.query).starts_with(&keys), "keys are cut otherwise than queries")?;
+                moved = (first.back != 0).then_some((keys, first.back));
+                let whole = Attention { first_key: None, ..attention.clone() };
+                let mut known = self.around.iter_mut();
+                match known.find(|(known, grad, q, _)| (known, *grad, *q) == (&whole, gradient, inst.args[0])) {
+                    Some((.., seen)) => drop(seen.insert(first.back)),
+                    None => self.around.push((whole, gradient, inst.args[0], BTreeSet::from([first.back]))),
+                }
+            }
+            None => need(keys.is_empty(), "keys are cut, and do not know where they start")?,
+        }
+        need(
+            inst.args[1..3].iter().all(|arg| self.held[*arg].moved == moved),
+            "keys or values did not come from where their positions say",
+        )?;
+        self.still(&inst.args[..1])?;
+        self.still(&inst.args[3..])?;
+        Ok(moved)
+    }
+
+    /// Keys are seen from every place of the ring, but those so far back that they are all outside the window.
+    fn all_around(&self, (attention, _, _, seen): &Around) -> Checked<()> {
+        let (members, chunk) = (self.sharded.mesh.size(self.cut(attention.key)), self.sharded.graph.dims[attention.key].size);
+        let nearest = |back: u64| back.saturating_sub(1) * chunk + 1;
+        let hidden = |back: u64| back > 0 && attention.causal && attention.window.is_some_and(|window| nearest(back) >= window);
+        need((0..members).all(|back| seen.contains(&back) || hidden(back)), "queries do not meet the keys of all ranks of their ring")
     }
 
     fn collective(&self, collective: &Collective, inst: &Inst) -> Checked<Held> {
@@ -307,7 +373,11 @@ impl Typing<'_> {
             "its members are not those of its axes",
         )?;
         let mut held = self.held[inst.args[0]].clone();
+        if !matches!(collective.exchange, Exchange::Permute { .. }) {
+            self.still(&inst.args)?;
+        }
         match collective.exchange {
+            Exchange::Permute { by } => self.moved(&mut held, inst, &axes, by)?,
             Exchange::AllGather { part, whole } => self.joins(part, whole, &axes)?,
             Exchange::AllToAll { part, whole, cut, into } => {
                 self.joins(part, whole, &axes)?;
@@ -323,6 +393,19 @@ impl Typing<'_> {
         need(sorted(cut.clone()).len() == cut.len(), "an axis cuts two dims")?;
         need(held.partial.iter().all(|axis| !cut.contains(axis)), "an axis cuts what is partial over it")?;
         Ok(held)
+    }
+
+    /// Moves a part of a whole along the ring that cuts it.
+    fn moved(&self, held: &mut Held, inst: &Inst, axes: &[Axis], by: u64) -> Checked<()> {
+        let members = self.sharded.mesh.size(axes);
+        let cut = self.body.ty(inst.args[0]).dims.iter().any(|dim| self.cut(*dim) == axes);
+        need(cut && held.partial.iter().all(|axis| !axes.contains(axis)), "what moves is no part of a whole along these axes")?;
+        need(by >= 1 && by < members, "it moves all the way around, or not at all")?;
+        let (ring, far) = held.moved.take().unwrap_or((axes.to_vec(), 0));
+        need(ring == axes, "it came around another ring")?;
+        let far = (far + by) % members;
+        held.moved = (far != 0).then_some((ring, far));
+        Ok(())
     }
 
     /// Whether `part` is `whole` cut further by just these axes.
@@ -344,6 +427,7 @@ impl Typing<'_> {
     fn output(&self, segment: Segment, role: Role, value: Value) -> Checked<()> {
         let held = &self.held[value];
         need(held.differs.is_empty(), "it depends on the rank")?;
+        need(held.moved.is_none(), "it is another rank's")?;
         let wanted = match role {
             Role::WeightGrad(slot) => {
                 let call = self.sharded.graph.calls.iter().find(|call| segment_of(call) == segment);

@@ -90,6 +90,26 @@ fn attention_by_name() {
     check(&b);
 }
 
+/// As many results wait as one kernel takes, and the sum: what a ring of any length holds at a time.
+#[test]
+fn sums_over_attentions_are_taken_step_by_step() {
+    let (mut b, [batch, seq, head, key]) = Build::new([("Batch", 2), ("Seq", 4), ("Head", 3), ("Seq'", 4)]);
+    let attention =
+        Attention { query: seq, key, feature: head, scale: 0.7, causal: true, window: None, first_query: None, first_key: None };
+    let q = b.input(Role::Param(0), &[batch, seq, head]);
+    let mut all = None;
+    for step in 1..=6 {
+        let k = b.input(Role::Param(step), &[batch, seq, head]);
+        let k = b.rename(k, seq, key);
+        let part = b.many(Op::Attention(attention.clone()), &[q, k, k], &[&[batch, seq, head], &[batch, seq]])[0];
+        all = Some(all.map_or(part, |all| b.add(all, part)));
+    }
+    b.output(Role::Result(0), all.expect("there are steps"));
+    let fused = check(&b);
+    let sums = fused.launches.iter().filter(|launch| matches!(launch.kernel.skeleton, Skeleton::Rows(_)));
+    assert_eq!(sums.map(|launch| launch.kernel.operands.len()).collect::<Vec<_>>(), [3, 4, 4]);
+}
+
 #[test]
 fn attention_by_primitives() {
     let (mut b, [batch, seq, heads, head, key]) = Build::new([("Batch", 2), ("Seq", 4), ("Heads", 2), ("Head", 3), ("Seq'", 4)]);

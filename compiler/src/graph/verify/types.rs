@@ -41,6 +41,7 @@ fn of_collective(collective: &Collective, args: &[&Type], result: &Type) -> Chec
         Exchange::AllGather { part, whole } => (vec![(part, whole)], false),
         Exchange::ReduceScatter { whole, part, .. } => (vec![(whole, part)], true),
         Exchange::AllReduce { .. } => (Vec::new(), true),
+        Exchange::Permute { .. } => (Vec::new(), false),
         Exchange::AllToAll { part, whole, cut, into } => (vec![(part, whole), (cut, into)], false),
     };
     need(!reduces || is_real(result), "only real numbers are reduced")?;

@@ -141,8 +141,9 @@ fn via(reader: &mut Reader, rule: &Rule) -> Option<Via> {
         match modifier {
             Modifier::Via { how, balanced: None } if how.text == "gather" => via = Via::Gather,
             Modifier::Via { how, balanced: None } if how.text == "heads" => via = Via::Heads,
-            Modifier::Via { how, .. } if how.text == "ring" => {
-                reader.errors.push(error::not_supported(how.span, "`via ring`", "write `via gather` or `via heads`"));
+            Modifier::Via { how, balanced: None } if how.text == "ring" => via = Via::Ring,
+            Modifier::Via { how, balanced: Some(span) } if how.text == "ring" => {
+                reader.errors.push(error::not_supported(*span, "`via ring balanced`", "write `via ring`"));
                 return None;
             }
             Modifier::Via { how, balanced } => {

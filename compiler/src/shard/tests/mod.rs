@@ -44,12 +44,18 @@ train { microbatches = 2, clip = 1.0 }
 ";
 
 /// The meshes that the claims are about, by name.
-const MESHES: [(&str, &str); 9] = [
+const MESHES: [(&str, &str); 12] = [
     ("data", "mesh { data = 2 }\nshard { Batch -> data }"),
     ("tensor", "mesh { tensor = 2 }\nshard { Heads, Mlp, Vocab -> tensor }"),
     ("sequence", "mesh { tensor = 2 }\nshard { Heads, Mlp, Vocab, Seq -> tensor }"),
     ("context", "mesh { context = 2 }\nshard { Seq -> context }"),
     ("heads", "mesh { context = 2 }\nshard { Seq -> context via heads }"),
+    ("ring", "mesh { context = 4 }\nshard { Seq -> context via ring }"),
+    (
+        "rings",
+        "mesh { data = 2, context = 2, tensor = 2 }\nshard {\n    Heads, Mlp, Vocab -> tensor\n    Batch -> data\n    Seq -> context * tensor via ring\n}",
+    ),
+    ("ring of heads", "mesh { outer = 2, inner = 2 }\nshard {\n    Seq -> outer via ring\n    Seq -> inner via heads\n}"),
     ("fsdp", "mesh { data = 2 }\nshard {\n    Batch -> data\n    weights -> data\n}"),
     ("zero1", "mesh { data = 2 }\nshard {\n    Batch -> data\n    moments -> data\n}"),
     ("hsdp", "mesh { replica = 2, data = 2 }\nshard {\n    Batch -> replica * data\n    weights -> data\n}"),

@@ -9,12 +9,14 @@ use crate::shard::verify;
 /// A way to damage the collective at an instruction; none where it does not apply.
 type Damage = fn(&Sharded, &mut Program, usize) -> Option<()>;
 
-const DAMAGES: [(&str, Damage); 5] = [
+const DAMAGES: [(&str, Damage); 7] = [
     ("deleted", delete),
     ("doubled", double),
     ("along another axis", retarget),
     ("reduced otherwise", rereduce),
     ("with other members", resize),
+    ("moved further", move_further),
+    ("moved backwards", move_back),
 ];
 
 fn delete(_: &Sharded, program: &mut Program, at: usize) -> Option<()> {
@@ -62,6 +64,26 @@ fn resize(_: &Sharded, program: &mut Program, at: usize) -> Option<()> {
     Some(())
 }
 
+fn move_further(_: &Sharded, program: &mut Program, at: usize) -> Option<()> {
+    let by = moved_by(program, at)?;
+    *by += 1;
+    Some(())
+}
+
+/// The other way around; between two ranks that is the same.
+fn move_back(_: &Sharded, program: &mut Program, at: usize) -> Option<()> {
+    let Op::Collective(collective) = &program.body.insts[at].op else { return None };
+    let members = collective.members;
+    let by = moved_by(program, at)?;
+    (members != 2 * *by).then(|| *by = members - *by)
+}
+
+fn moved_by(program: &mut Program, at: usize) -> Option<&mut u64> {
+    let Op::Collective(collective) = &mut program.body.insts[at].op else { return None };
+    let Exchange::Permute { by } = &mut collective.exchange else { return None };
+    Some(by)
+}
+
 /// Whether either verifier refuses a program.
 fn refused(sharded: &Sharded, segment: Segment, program: &Program) -> bool {
     crate::graph::verify::program(program, &sharded.graph.dims).is_err()
@@ -104,5 +126,48 @@ fn every_damaged_collective_is_refused() {
             }
         }
     }
-    assert!(tried > 300, "only {tried} mutants");
+    assert!(tried > 400, "only {tried} mutants");
+}
+
+/// The ring's backward program of a block, in which one attention is told that its keys are from elsewhere, or sees no keys of one rank.
+#[test]
+fn attention_knows_whose_keys_it_sees() {
+    let sharded = sharded(&format!("{GPT}\n{}", MESHES.iter().find(|(name, _)| *name == "ring").expect("it is there").1));
+    let mut tried = 0;
+    for (segment, data) in &sharded.graph.segments {
+        for program in [Some(&data.forward), data.backward.as_ref()].into_iter().flatten() {
+            for at in 0..program.body.insts.len() {
+                for change in [|back| (back + 1) % 4, |back| (back + 3) % 4] {
+                    let mut mutant = program.clone();
+                    let (Op::Attention(attention) | Op::AttentionGrad(attention)) = &mut mutant.body.insts[at].op else { continue };
+                    let first = attention.first_key.as_mut().expect("keys are cut");
+                    first.back = change(first.back);
+                    tried += 1;
+                    assert!(refused(&sharded, segment, &mutant), "{}: instruction {at}", data.name);
+                }
+            }
+        }
+    }
+    assert_eq!(tried, 16);
+}
+
+#[test]
+fn a_ring_that_leaves_out_a_rank_is_refused() {
+    let sharded = sharded(&format!("{GPT}\n{}", MESHES.iter().find(|(name, _)| *name == "ring").expect("it is there").1));
+    let (segment, data) = sharded.graph.segments.iter().find(|(_, data)| data.name == "Block").expect("the model has a block");
+    let mut program = data.forward.clone();
+    let attends = |inst: &Inst| matches!(inst.op, Op::Attention(_));
+    let [first, .., last] =
+        program.body.insts.iter().enumerate().filter(|(_, inst)| attends(inst)).map(|(at, _)| at).collect::<Vec<_>>()[..]
+    else {
+        panic!("a ring attends in steps")
+    };
+    let own = program.body.insts[first].results.clone();
+    let gone = program.body.insts.remove(last);
+    for arg in program.body.insts.iter_mut().flat_map(|inst| &mut inst.args) {
+        if let Some(at) = gone.results.iter().position(|result| result == arg) {
+            *arg = own[at];
+        }
+    }
+    assert!(refused(&sharded, segment, &program));
 }
