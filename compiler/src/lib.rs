@@ -4,6 +4,7 @@
 //! Nothing walks back.
 
 pub mod emit;
+pub mod explain;
 pub mod fuse;
 pub mod graph;
 pub mod memory;

@@ -120,7 +120,7 @@ fn plan_shows_every_stage() {
     let scratch = with_spec("plan");
     let show = |stage: &str| meshwright(&scratch.path(""), &["plan", "small.mesh", "--show", stage]).well();
     for (stage, word) in
-        [("model", "contract over Embed"), ("graph", "backward"), ("schedule", "entry step"), ("memory", "arena"), ("kernels", "kernel")]
+        [("model", "contract over Embed"), ("graph", "backward"), ("shard", "one device"), ("schedule", "entry step"), ("memory", "arena"), ("kernels", "kernel")]
     {
         assert!(show(stage).contains(word), "{stage}: {}", show(stage));
     }
@@ -130,7 +130,7 @@ fn plan_shows_every_stage() {
     let plan = meshwright_plan::parse::parse(&text).unwrap_or_else(|why| panic!("{why}"));
     let json = meshwright(&scratch.path(""), &["--json", "plan", "small.mesh"]).json();
     assert_eq!(json["hash"], serde_json::json!(meshwright_plan::print::content_hash(&plan)));
-    assert_eq!(meshwright(&scratch.path(""), &["plan", "small.mesh", "--show", "shard"]).code, 2);
+    assert_eq!(meshwright(&scratch.path(""), &["plan", "small.mesh", "--show", "shards"]).code, 2);
 }
 
 #[test]
@@ -239,6 +239,19 @@ fn explain_knows_every_code() {
     assert!(list.lines().count() >= 60);
     let unknown = meshwright(&root(), &["explain", "model::unknown_dmi"]);
     assert!(unknown.code == 2 && unknown.errors.contains("did you mean 'model::unknown_dim'?"), "{}", unknown.errors);
+}
+
+#[test]
+fn explain_says_why_a_tensor_stands_where_it_does() {
+    let case = "tests/cases/meshes/gpt_three.mesh";
+    let text = meshwright(&root(), &["explain", case, "Attention.query"]).well();
+    assert!(text.contains("Heads  4 cut to 2: tensor by `Heads -> tensor` (tests/cases/meshes/gpt_three.mesh:6)"), "{text}");
+    let json = meshwright(&root(), &["--json", "explain", case, "Block"]).json();
+    let first = &json["layers"][0]["programs"][0]["collectives"][0];
+    assert_eq!((first["exchange"].as_str(), first["times"].as_u64()), (Some("all_gather"), Some(8)));
+    let unknown = meshwright(&root(), &["explain", case, "Blokc"]);
+    assert!(unknown.code == 2 && unknown.errors.contains("did you mean 'Block'?"), "{}", unknown.errors);
+    assert_eq!(meshwright(&root(), &["explain", case]).code, 2);
 }
 
 #[test]

@@ -187,16 +187,6 @@ fn of_collective(collective: &Collective, dims: &Dims) -> String {
     format!(" {what} along {}", collective.axes.join("*"))
 }
 
-/// A collective's word.
-pub fn exchange_name(exchange: &Exchange) -> &'static str {
-    match exchange {
-        Exchange::AllGather { .. } => "all_gather",
-        Exchange::ReduceScatter { .. } => "reduce_scatter",
-        Exchange::AllReduce { .. } => "all_reduce",
-        Exchange::AllToAll { .. } => "all_to_all",
-    }
-}
-
 fn of_attention(attention: &Attention, dims: &Dims) -> String {
     let [query, key, feature] = [attention.query, attention.key, attention.feature].map(|dim| name(dim, dims));
     let mut out = format!(" query {query} key {key} feature {feature} scale {}", attention.scale);
@@ -238,7 +228,7 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::Index(Index::Coordinate(_)) => "coordinate",
         Op::Anchor => "anchor",
         Op::Stop => "stop",
-        Op::Collective(collective) => exchange_name(&collective.exchange),
+        Op::Collective(collective) => collective.exchange.name(),
     }
 }
 

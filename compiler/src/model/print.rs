@@ -148,7 +148,7 @@ pub fn op(op: &Op, dims: &Dims) -> String {
         Op::AttentionGrad(attention) => format!("attention_grad {}", self::attention(attention, &one)),
         Op::Anchor => "anchor".to_string(),
         Op::Stop => "stop".to_string(),
-        Op::Collective(collective) => crate::graph::print::exchange_name(&collective.exchange).to_string(),
+        Op::Collective(collective) => collective.exchange.name().to_string(),
     }
 }
 

@@ -208,6 +208,18 @@ pub enum Exchange {
     },
 }
 
+impl Exchange {
+    /// Its word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Exchange::AllGather { .. } => "all_gather",
+            Exchange::ReduceScatter { .. } => "reduce_scatter",
+            Exchange::AllReduce { .. } => "all_reduce",
+            Exchange::AllToAll { .. } => "all_to_all",
+        }
+    }
+}
+
 /// Attention over named dims. Dims of q that k and v lack share them (grouped queries). `key` is always another dim than `query`: self-attention
 /// renames. Result out: the dims of q without `feature`, and the dims of v without `key`. Result lse: the dims of q without `feature`.
 #[derive(Clone, Debug, PartialEq)]

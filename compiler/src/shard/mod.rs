@@ -11,6 +11,7 @@
 pub mod error;
 pub mod ir;
 mod local;
+pub mod moves;
 pub mod partition;
 pub mod placement;
 pub mod print;
@@ -20,13 +21,14 @@ pub mod rules;
 mod tests;
 pub mod verify;
 
-use crate::graph::ir::{Graph, Program, SegmentData};
+use crate::graph::ir::{Graph, Program, Segment, SegmentData};
 use crate::model::ir::Weight;
 use crate::model::settings::{Settings, ShardTarget};
 use crate::op::{Dim, Dims};
 use crate::schedule::segment_of;
 use cranelift_entity::SecondaryMap;
 use ir::{Axis, Cuts, Level, Mesh, Rest, Sharded};
+use moves::Moves;
 use meshwright_grammar::Diagnostic;
 use partition::Partition;
 use placement::{Placing, Rule};
@@ -38,19 +40,24 @@ pub fn shard(graph: Graph, settings: &Settings) -> Result<(Sharded, Vec<Diagnost
         return Ok((Sharded::alone(graph), Vec::new()));
     }
     let rest = rest(&mesh, settings)?;
-    let placing = Placing::new(&graph, rules(&mesh, settings));
+    let placing = placing(&graph, &mesh, settings);
     let deferred = deferred(&graph, &placing, &mesh);
     let mut cuts = Cuts::default();
-    let local = partitioned(&graph, &placing, &mesh, &mut cuts, &deferred);
+    let (local, moves) = partitioned(&graph, &placing, &mesh, &mut cuts, &deferred);
     let errors = error::uneven(&graph.dims, &mesh, &cuts, &placing);
     if !errors.is_empty() {
         return Err(errors);
     }
     let warnings = error::idle(&graph.dims, &mesh, &placing, settings);
     debug_assert_eq!(crate::graph::verify::graph(&local), Ok(()));
-    let sharded = Sharded { graph: local, rest, mesh, cuts, deferred };
+    let sharded = Sharded { graph: local, rest, mesh, cuts, deferred, moves };
     verify::verify(&sharded).map_err(|wrong| vec![error::bug(&wrong)])?;
     Ok((sharded, warnings))
+}
+
+/// The rules in force, as they meet this graph's dims.
+pub fn placing(graph: &Graph, mesh: &Mesh, settings: &Settings) -> Placing {
+    Placing::new(graph, rules(mesh, settings))
 }
 
 fn mesh(settings: &Settings) -> Mesh {
@@ -114,16 +121,16 @@ fn deferred(graph: &Graph, placing: &Placing, mesh: &Mesh) -> SecondaryMap<Weigh
 }
 
 /// The graph over local dims.
-fn partitioned(graph: &Graph, placing: &Placing, mesh: &Mesh, cuts: &mut Cuts, deferred: &SecondaryMap<Weight, Vec<Axis>>) -> Graph {
-    let mut local = graph.clone();
+fn partitioned(graph: &Graph, placing: &Placing, mesh: &Mesh, cuts: &mut Cuts, deferred: &SecondaryMap<Weight, Vec<Axis>>) -> (Graph, SecondaryMap<Segment, Moves>) {
+    let (mut local, mut moves) = (graph.clone(), SecondaryMap::new());
     let mut dims: Dims = graph.dims.clone();
     for (segment, data) in &graph.segments {
         let call = graph.calls.iter().find(|call| segment_of(call) == segment);
         let slots = call.map(|call| call.weights.iter().map(|(weight, _)| deferred[*weight].clone()).collect());
-        let mut part = Partition { placing, mesh, dims: &mut dims, cuts, deferred: slots.unwrap_or_default() };
-        local.segments[segment] = localised(&mut part, data);
+        let mut part = Partition { placing, mesh, dims: &mut dims, cuts, deferred: slots.unwrap_or_default(), moves: Vec::new() };
+        (local.segments[segment], moves[segment]) = localised(&mut part, data);
     }
-    let mut part = Partition { placing, mesh, dims: &mut dims, cuts, deferred: Vec::new() };
+    let mut part = Partition { placing, mesh, dims: &mut dims, cuts, deferred: Vec::new(), moves: Vec::new() };
     for (port, ty) in &graph.ports {
         local.ports[port] = part.placed(ty);
     }
@@ -136,23 +143,25 @@ fn partitioned(graph: &Graph, placing: &Placing, mesh: &Mesh, cuts: &mut Cuts, d
     }
     local.batch = part.dim(graph.batch, &placing.place(&[graph.batch]));
     local.dims = dims;
-    local
+    (local, moves)
 }
 
-fn localised(part: &mut Partition<'_>, data: &SegmentData) -> SegmentData {
-    let mut local = data.clone();
+fn localised(part: &mut Partition<'_>, data: &SegmentData) -> (SegmentData, Moves) {
+    let (mut local, mut moves) = (data.clone(), Moves::default());
     let types = |part: &mut Partition<'_>, types: &mut Vec<crate::op::Type>| types.iter_mut().for_each(|ty| *ty = part.placed(ty));
     types(part, &mut local.params);
     types(part, &mut local.weights);
     types(part, &mut local.results);
     local.stash.iter_mut().for_each(|slot| slot.ty = part.placed(&slot.ty));
-    local.forward = part.program(&data.forward);
     local.forward_only = part.program(&data.forward_only);
+    part.moves.clear();
+    local.forward = part.program(&data.forward);
+    moves.forward = std::mem::take(&mut part.moves);
     local.backward = data.backward.as_ref().map(|program| part.program(program));
+    moves.backward = std::mem::take(&mut part.moves);
     let programs: [Option<&mut Program>; 3] = [Some(&mut local.forward), Some(&mut local.forward_only), local.backward.as_mut()];
     for program in programs.into_iter().flatten() {
         crate::graph::tidy::tidy(program, part.dims);
     }
-    local
+    (local, moves)
 }
-

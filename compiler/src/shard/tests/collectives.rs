@@ -10,7 +10,7 @@ fn exchanged(program: &Program) -> Vec<String> {
     let collective = |op: &Op| if let Op::Collective(Collective { exchange, axes, .. }) = op { Some((*exchange, axes.join("*"))) } else { None };
     let all = program.body.insts.iter().filter_map(|inst| Some((collective(&inst.op)?, inst.results[0])));
     let size = |value| program.body.ty(value).dims.len();
-    all.map(|((exchange, axes), value)| format!("{} {axes} of {} dims", crate::graph::print::exchange_name(&exchange), size(value))).collect()
+    all.map(|((exchange, axes), value)| format!("{} {axes} of {} dims", exchange.name(), size(value))).collect()
 }
 
 /// What a block's programs exchange, a line a program.
