@@ -4,7 +4,7 @@ use crate::outcome::{Failure, show};
 use crate::timing::Timing;
 use meshwright_compiler::Compiled;
 use meshwright_grammar::tree::Expr;
-use meshwright_grammar::{Diagnostic, Sources, Span};
+use meshwright_grammar::{Diagnostic, Sources, Span, Spec};
 use meshwright_runtime::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,18 @@ pub struct SpecArguments {
     /// Print the time of each stage on standard error.
     #[arg(long)]
     pub timings: bool,
+}
+
+/// A spec as it was read.
+pub struct Opened {
+    /// All files.
+    pub sources: Sources,
+    /// Their trees.
+    pub tree: Spec,
+    /// What `--set` says.
+    pub overrides: Vec<(String, Expr)>,
+    /// The time of stages so far.
+    pub timing: Timing,
 }
 
 /// A compiled spec with its sources.
@@ -39,17 +51,22 @@ impl SpecArguments {
         self.spec.file_stem().map_or_else(|| "spec".to_string(), |stem| stem.to_string_lossy().into_owned())
     }
 
-    /// Reads and compiles; warnings are shown unless they go into JSON.
-    pub fn compile(&self, json: bool) -> Result<Loaded, Failure> {
+    /// Reads all files and overrides.
+    pub fn open(&self) -> Result<Opened, Failure> {
         let mut timing = Timing::new();
         timing.begin("parse");
         let root = self.spec.to_string_lossy().into_owned();
         let (mut sources, tree) = meshwright_grammar::load(&root, &mut read);
         let overrides = self.overrides(&mut sources)?;
-        let tree = match tree {
-            Ok(tree) => tree,
-            Err(diagnostics) => return Err(Failure::Spec(diagnostics, sources)),
-        };
+        match tree {
+            Ok(tree) => Ok(Opened { sources, tree, overrides, timing }),
+            Err(diagnostics) => Err(Failure::Spec(diagnostics, sources)),
+        }
+    }
+
+    /// Reads and compiles; warnings are shown unless they go into JSON.
+    pub fn compile(&self, json: bool) -> Result<Loaded, Failure> {
+        let Opened { sources, tree, overrides, mut timing } = self.open()?;
         let result = meshwright_compiler::compile(&tree, &overrides, &mut |stage| timing.begin(stage));
         timing.end();
         match result {

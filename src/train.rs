@@ -69,6 +69,7 @@ fn prepare(arguments: &Arguments, loaded: &Loaded) -> Result<Fleet, Failure> {
     if threads == 0 {
         return Err(Failure::Usage("--threads takes at least 1".into()));
     }
+    crate::memory::fits(&loaded.compiled.plan)?;
     let pool = Pool::new(threads, !arguments.no_pin && threads <= cores);
     let mut fleet = Fleet::new(loaded.compiled.plan.clone(), pool, loaded.compiled.model.settings.train.seed)?;
     match &arguments.from {

@@ -12,6 +12,7 @@ pub mod model;
 pub mod op;
 pub mod schedule;
 pub mod shard;
+pub mod shrink;
 
 use meshwright_grammar::tree::Expr;
 use meshwright_grammar::{CodeInfo, Diagnostic, Spec};

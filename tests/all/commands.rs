@@ -255,6 +255,22 @@ fn explain_says_why_a_tensor_stands_where_it_does() {
 }
 
 #[test]
+fn verify_compares_a_mesh_with_one_device() {
+    let scratch = with_spec("verify");
+    let done = meshwright(&scratch.path(""), &["verify", "small.mesh"]);
+    assert!(done.code == 2 && done.errors.contains("has no mesh"), "{}", done.errors);
+    let mesh = "mesh { data = 2, tensor = 2 }\nshard {\n    Vocab -> tensor\n    Batch -> data\n    weights -> data\n}\n";
+    for model in ["llama-15m", "gpt2-124m", "waves", "housing"] {
+        let path = root().join(format!("examples/{model}.mesh"));
+        scratch.write("on.mesh", &format!("use {path:?}\n{}", if model == "housing" || model == "waves" { mesh.replace("    Vocab -> tensor\n", "    Hidden -> tensor\n") } else { mesh.to_string() }));
+        let json = meshwright(&scratch.path(""), &["--json", "verify", "on.mesh"]).json();
+        assert_eq!((json["ranks"].as_u64(), json["differs"].as_array().map(Vec::len)), (Some(4), Some(0)), "{model}: {json}");
+    }
+    let text = meshwright(&scratch.path(""), &["verify", "on.mesh"]).well();
+    assert!(text.ends_with("gradients agree\n"), "{text}");
+}
+
+#[test]
 fn init_writes_a_spec_that_trains() {
     let scratch = with_spec("init");
     meshwright(&scratch.path(""), &["init", "first"]).well();
