@@ -7,8 +7,9 @@ use meshwright_plan::print::human;
 /// Refuses a plan whose arenas need more than what is free, before any of it is mapped.
 pub fn fits(plan: &Plan) -> Result<(), Failure> {
     match free() {
-        Some(free) => enough(plan, free),
-        None => Ok(()),
+        Some(free) if plan.mesh.ranks() > 1 => enough(plan, free),
+        // What one rank asks for, the system itself refuses when it is too much.
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -18,12 +19,8 @@ fn enough(plan: &Plan, free: u64) -> Result<(), Failure> {
     if all <= free {
         return Ok(());
     }
-    let (message, help) = if ranks == 1 {
-        (format!("this needs {} of memory, and {} are free", human(all), human(free)), "make the batch or the model smaller, or raise `train.microbatches`")
-    } else {
-        let message = format!("{ranks} ranks of {} need {} of memory, and {} are free", human(each), human(all), human(free));
-        (message, "'meshwright plan SPEC --show summary' needs no memory, and 'meshwright verify SPEC' tries the mesh with a smaller model")
-    };
+    let message = format!("{ranks} ranks of {} need {} of memory, and {} are free", human(each), human(all), human(free));
+    let help = "'meshwright plan SPEC --show summary' needs no memory, and 'meshwright verify SPEC' tries the mesh with a smaller model";
     Err(Failure::Data("run::memory".to_string(), message, Some(help.to_string())))
 }
 

@@ -78,7 +78,7 @@ fn bug(wrong: &meshwright_plan::verify::Violation) -> Diagnostic {
 
 /// Every error and warning code of the grammar and the compiler.
 pub fn codes() -> impl Iterator<Item = &'static CodeInfo> {
-    let tables = [meshwright_grammar::CODES, model::CODES, model::blocks::CODES, graph::error::CODES, shard::error::CODES, CODES];
+    let tables = [meshwright_grammar::CODES, model::CODES, model::blocks::CODES, model::blocks::MESH_CODES, graph::error::CODES, shard::error::CODES, CODES];
     tables.into_iter().flatten()
 }
 

@@ -18,7 +18,7 @@ const SIZES: [u64; 18] = [2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 96,
 const LEAST: u64 = 8;
 
 /// A dim of at most so many elements may become as small as two: heads, experts.
-const FEW: u64 = 16;
+const FEW: u64 = 12;
 
 /// Microbatches that are kept.
 const MICROBATCHES: u64 = 2;

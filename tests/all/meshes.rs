@@ -72,6 +72,19 @@ fn faults(case: &Path) -> Vec<String> {
 }
 
 #[test]
+fn presets_stand_for_ordinary_rules() {
+    let folder = folder::root().join("tests/cases/meshes");
+    let (sources, result) = spec::compile_in(&folder, "gpt_presets.mesh", &[]);
+    let Ok(preset) = result else { panic!("the case compiles") };
+    let rules = meshwright_compiler::shard::print::rules(&preset.model.settings, &sources);
+    let lines: Vec<&str> = rules.lines().skip(1).filter_map(|line| line.split("  //").next()).collect();
+    let written = folder::Scratch::new("presets");
+    let shard = format!("mesh {{ replica = 2, data = 2, tensor = 2 }}\nshard {{\n{}\n}}\ntrain {{ microbatches = 2 }}\n", lines.join("\n"));
+    written.write("written.mesh", &format!("use {:?}\n{shard}", folder.join("models/gpt.mesh")));
+    assert_eq!(spec::compile(&written.path("written.mesh"), &[]).plan, preset.plan, "{shard}");
+}
+
+#[test]
 fn every_mesh_computes_what_one_device_does() {
     let cases = cases();
     assert!(cases.len() >= 40, "only {} cases", cases.len());

@@ -42,13 +42,14 @@ pub fn shard(graph: Graph, settings: &Settings) -> Result<(Sharded, Vec<Diagnost
     let rest = rest(&mesh, settings)?;
     let placing = placing(&graph, &mesh, settings);
     let deferred = deferred(&graph, &placing, &mesh);
+    summed_early(&graph, &placing, (&mesh, &rest), &deferred, settings)?;
     let mut cuts = Cuts::default();
     let (local, moves) = partitioned(&graph, &placing, &mesh, &mut cuts, &deferred);
-    let errors = error::uneven(&graph.dims, &mesh, &cuts, &placing);
+    let errors = error::uneven(&graph, &mesh, &cuts, &placing);
     if !errors.is_empty() {
         return Err(errors);
     }
-    let warnings = error::idle(&graph.dims, &mesh, &placing, settings);
+    let warnings = error::Waste { graph: &graph, mesh: &mesh, placing: &placing, rest: &rest, settings }.all();
     debug_assert_eq!(crate::graph::verify::graph(&local), Ok(()));
     let sharded = Sharded { graph: local, rest, mesh, cuts, deferred, moves };
     verify::verify(&sharded).map_err(|wrong| vec![error::bug(&wrong)])?;
@@ -118,6 +119,25 @@ fn deferred(graph: &Graph, placing: &Placing, mesh: &Mesh) -> SecondaryMap<Weigh
         all[weight] = common.iter().copied().filter(|axis| !own.contains(axis)).collect();
     }
     all
+}
+
+/// State rests in pieces of what is summed last: refuses axes along which the gradients of weights that they do not cut are summed before.
+fn summed_early(
+    graph: &Graph,
+    placing: &Placing,
+    (mesh, rest): (&Mesh, &Rest),
+    deferred: &SecondaryMap<Weight, Vec<Axis>>,
+    settings: &Settings,
+) -> Result<(), Vec<Diagnostic>> {
+    if rest.level == Level::Whole {
+        return Ok(());
+    }
+    let own = |weight: Weight| placing.place(&graph.weights[weight].dims()).axes();
+    let early = |axis: &Axis| graph.weights.keys().find(|weight| !own(*weight).iter().any(|own| rest.axes.contains(own)) && !deferred[*weight].contains(axis));
+    match rest.axes.iter().find_map(|axis| Some((axis, early(axis)?))) {
+        Some((axis, weight)) => Err(vec![error::state_axis(&mesh.axes[*axis].name, &graph.weights[weight].path, settings)]),
+        None => Ok(()),
+    }
 }
 
 /// The graph over local dims.

@@ -127,6 +127,21 @@ impl Placing {
         self.rules.iter().find(|rule| rule.dim == self.names[dim] && rule.axes.iter().any(|axis| axes.contains(axis)))
     }
 
+    /// The name by which rules know a dim.
+    pub fn name(&self, dim: Dim) -> &str {
+        &self.names[dim]
+    }
+
+    /// Rules that say how a whole dim is had.
+    pub fn ways(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(|rule| rule.via != Via::Gather)
+    }
+
+    /// The rule that has these axes, or the last of them, cut heads while attention runs.
+    pub fn heads_rule(&self, axes: &[Axis]) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.via == Via::Heads && rule.axes.iter().any(|axis| axes.contains(axis)))
+    }
+
     /// Rules that never gave any tensor an axis: whether their dim exists, and the rule.
     pub fn idle(&self, dims: &Dims) -> Vec<(bool, &Rule)> {
         let used = self.used.borrow();
