@@ -5,6 +5,7 @@ use crate::timing::Timing;
 use meshwright_compiler::Compiled;
 use meshwright_grammar::tree::Expr;
 use meshwright_grammar::{Diagnostic, Sources, Span, Spec};
+use meshwright_plan::Mesh;
 use meshwright_runtime::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -92,6 +93,24 @@ impl SpecArguments {
         }
         Ok(overrides)
     }
+}
+
+impl Opened {
+    /// Compiles with further overrides, without a word about warnings.
+    pub fn compile(&self, more: &[(String, Expr)]) -> Result<Compiled, Failure> {
+        let overrides = [&self.overrides[..], more].concat();
+        meshwright_compiler::compile(&self.tree, &overrides, &mut |_| {}).map_err(|diagnostics| Failure::Spec(diagnostics, self.sources.clone()))
+    }
+
+    /// Compiles for one device: every axis of the mesh has size 1.
+    pub fn compile_alone(&self, mesh: &Mesh) -> Result<Compiled, Failure> {
+        self.compile(&alone(mesh))
+    }
+}
+
+/// Overrides that make every axis of a mesh 1.
+pub fn alone(mesh: &Mesh) -> Vec<(String, Expr)> {
+    mesh.axes.iter().map(|axis| meshwright_compiler::shrink::set(&format!("mesh.{}", axis.name), 1)).collect()
 }
 
 /// Reads a value in the language's words.

@@ -4,9 +4,8 @@
 //! loss and gradients are compared.
 
 use crate::outcome::{Failure, Outcome, print_json, print_text};
-use crate::spec::{Opened, SpecArguments};
+use crate::spec::{SpecArguments, alone};
 use meshwright_compiler::shrink::{self, Shrunk};
-use meshwright_grammar::tree::Expr;
 use meshwright_plan::Plan;
 use meshwright_plan::print::human;
 use meshwright_runtime::execute::Fleet;
@@ -50,8 +49,8 @@ struct Verdict {
 /// Shrinks, runs twice, compares.
 pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     let opened = arguments.spec.open()?;
-    let compiled = compile(&opened, &[])?;
-    let (mesh, ranks) = (compiled.mesh.clone(), compiled.mesh.ranks());
+    let mesh = opened.compile(&[])?.plan.mesh;
+    let ranks = mesh.ranks();
     if ranks == 1 {
         return Err(Failure::Usage(format!(
             "{} has no mesh, so there is nothing to compare; give it one, as in 'mesh {{ data = 2 }}' and 'shard {{ Batch -> data }}'",
@@ -64,8 +63,8 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
         return Err(Failure::Usage(format!("{ranks} ranks ({sizes}) are more than the {MOST_RANKS} that run here; make axes smaller with --set mesh.AXIS=2")));
     }
     let shrunk = if arguments.full { Shrunk::default() } else { shrink::shrink(&opened.tree, &opened.overrides) };
-    let alone: Vec<(String, Expr)> = mesh.axes.iter().map(|axis| shrink::set(&format!("mesh.{}", axis.name), 1)).collect();
-    let plans = [compile(&opened, &shrunk.overrides)?, compile(&opened, &[shrunk.overrides.clone(), alone].concat())?];
+    let single = [shrunk.overrides.clone(), alone(&mesh)].concat();
+    let plans = [opened.compile(&shrunk.overrides)?.plan, opened.compile(&single)?.plan];
     let verdict = compare(plans, shrunk, arguments.seed)?;
     if json {
         print_json(&verdict.json());
@@ -73,14 +72,6 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
         print_text(&verdict.text());
     }
     verdict.outcome()
-}
-
-fn compile(opened: &Opened, more: &[(String, Expr)]) -> Result<Plan, Failure> {
-    let overrides = [&opened.overrides[..], more].concat();
-    match meshwright_compiler::compile(&opened.tree, &overrides, &mut |_| {}) {
-        Ok(compiled) => Ok(compiled.plan),
-        Err(diagnostics) => Err(Failure::Spec(diagnostics, opened.sources.clone())),
-    }
 }
 
 fn compare(plans: [Plan; 2], shrunk: Shrunk, seed: u64) -> Result<Verdict, Failure> {

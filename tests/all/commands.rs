@@ -120,7 +120,7 @@ fn plan_shows_every_stage() {
     let scratch = with_spec("plan");
     let show = |stage: &str| meshwright(&scratch.path(""), &["plan", "small.mesh", "--show", stage]).well();
     for (stage, word) in
-        [("model", "contract over Embed"), ("graph", "backward"), ("shard", "one device"), ("schedule", "entry step"), ("memory", "arena"), ("kernels", "kernel")]
+        [("model", "contract over Embed"), ("graph", "backward"), ("rules", "one device"), ("shard", "one device"), ("schedule", "entry step"), ("memory", "arena"), ("kernels", "kernel")]
     {
         assert!(show(stage).contains(word), "{stage}: {}", show(stage));
     }
@@ -162,6 +162,15 @@ fn train_writes_a_run_that_generate_reads() {
     assert!(again.code == 1 && again.errors.contains("run::exists"), "{}", again.errors);
     let on = meshwright(&scratch.path(""), &["--json", "train", "small.mesh", "--from", "run", "--set", "train.steps=1"]).json();
     assert!(on["loss"].as_f64().expect("a loss") < 5.3, "an untrained model has ln 256 = 5.55: {on}");
+}
+
+#[test]
+fn a_run_on_a_mesh_generates_on_one_device() {
+    let scratch = with_spec("mesh");
+    scratch.write("on.mesh", "use \"small.mesh\"\nmesh { data = 2 }\nshard { fsdp -> data }\n");
+    meshwright(&scratch.path(""), &["train", "on.mesh", "--out", "run", "--set", "train.steps=5"]).well();
+    let text = meshwright(&scratch.path(""), &["generate", "run", "--prompt", "line ", "--tokens", "10"]).well();
+    assert!(text.starts_with("line "), "{text}");
 }
 
 /// What a run's folder holds.
