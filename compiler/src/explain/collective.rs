@@ -4,9 +4,9 @@ use super::words::Words;
 use super::{Exchanged, Layer, cause, within};
 use crate::graph::ir::{Program, Segment};
 use crate::graph::print;
-use crate::model::ir::Model;
-use crate::op::{Collective, Exchange, Inst, Op, Type, Value};
+use crate::op::{Collective, Inst, Op, Value};
 use crate::schedule::segment_of;
+use crate::shard::measure::sent;
 use crate::shard::moves::{Move, User};
 
 /// What a segment exchanges; of a layer inside it, what that layer wants exchanged.
@@ -76,20 +76,9 @@ fn exchanged(words: &Words<'_>, old: &Program, local: &Program, inst: &Inst, fou
         axes: collective.axes.clone(),
         value,
         types: (print::ty(before, words.dims()), print::ty(after, words.dims())),
-        bytes: sent(words, collective, before, after),
+        bytes: sent(collective, before, after, words.dims()),
         times,
         why,
         edit,
     }
-}
-
-/// Bytes that one rank sends, in the algorithms that send least.
-fn sent(words: &Words<'_>, collective: &Collective, before: &Type, after: &Type) -> u64 {
-    let bytes = |ty: &Type| u128::from(ty.elements(words.dims()) * Model::stored(ty.element).bytes());
-    let (full, members) = (bytes(before).max(bytes(after)), u128::from(collective.members.max(1)));
-    let sent = match collective.exchange {
-        Exchange::AllGather { .. } | Exchange::ReduceScatter { .. } | Exchange::AllToAll { .. } => full * (members - 1) / members,
-        Exchange::AllReduce { .. } => full * 2 * (members - 1) / members,
-    };
-    u64::try_from(sent).unwrap_or(u64::MAX)
 }

@@ -2,9 +2,11 @@
 //!
 //! Requires nothing. Ensures that every code made here is in [`CODES`], and every finding has a help that names the next edit.
 
+mod price;
 mod uneven;
 mod waste;
 
+pub use price::{costly, order};
 pub use uneven::uneven;
 pub use waste::Waste;
 
@@ -92,6 +94,24 @@ pub const CODES: &[CodeInfo] = &[
             table is missing: `Vocab -> tensor`, or one for the hidden dim of the feed-forward layer.",
     },
     CodeInfo {
+        code: "shard::costly",
+        title: "a cut that moves far more than it saves",
+        explanation: "The graph was cut again without this rule: each rank then sends less, computes hardly more and holds hardly more. The rule is told off only \
+            if it moves more than 10 bytes a microbatch for each byte of memory that it saves, and saves fewer than 4 operations for each byte that it \
+            moves, which no device makes up for.",
+    },
+    CodeInfo {
+        code: "shard::slow_axis",
+        title: "the axis that moves most has the slowest links",
+        explanation: "A mesh names its axes slowest links first: ranks along the last axis are neighbours. Tensor parallelism exchanges activations in every layer \
+            and belongs on the fast links; data parallelism exchanges gradients once a step. The message has the bytes of both.",
+    },
+    CodeInfo {
+        code: "shard::no_rules",
+        title: "a mesh without shard rules",
+        explanation: "Without a rule every device computes the same on the same samples: the mesh multiplies the cost and not the speed.",
+    },
+    CodeInfo {
         code: "shard::via_unused",
         title: "`via` for a dim that nothing needs whole",
         explanation: "`via` says how attention gets the keys of a sequence that is cut. No attention has its queries along this dim.",
@@ -110,7 +130,7 @@ pub fn bug(wrong: &str) -> Diagnostic {
         .help("this is a bug in Meshwright, not in your spec; please report it with the spec")
 }
 
-pub(self) fn place(diagnostic: Diagnostic, span: Option<Span>, text: &str) -> Diagnostic {
+fn place(diagnostic: Diagnostic, span: Option<Span>, text: &str) -> Diagnostic {
     match span {
         Some(span) => diagnostic.label(span, text),
         None => diagnostic,

@@ -11,6 +11,7 @@
 pub mod error;
 pub mod ir;
 mod local;
+pub mod measure;
 pub mod moves;
 pub mod partition;
 pub mod placement;
@@ -35,25 +36,35 @@ use placement::{Placing, Rule};
 
 /// Cuts a graph over the mesh of its settings. Warnings come with the result.
 pub fn shard(graph: Graph, settings: &Settings) -> Result<(Sharded, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let mesh = mesh(settings);
-    if mesh.axes.is_empty() {
+    if mesh(settings).axes.is_empty() {
         return Ok((Sharded::alone(graph), Vec::new()));
     }
+    let (sharded, placing) = cut(&graph, settings)?;
+    let waste = error::Waste { graph: &graph, mesh: &sharded.mesh, placing: &placing, rest: &sharded.rest, settings };
+    let mut warnings = waste.all();
+    if graph.update.is_some() {
+        warnings.extend(error::costly(&graph, settings, &sharded));
+        warnings.extend(error::order(settings, &sharded));
+    }
+    debug_assert_eq!(crate::graph::verify::graph(&sharded.graph), Ok(()));
+    verify::verify(&sharded).map_err(|wrong| vec![error::bug(&wrong)])?;
+    Ok((sharded, warnings))
+}
+
+/// The graph over local dims, and the rules that made it; not verified.
+fn cut(graph: &Graph, settings: &Settings) -> Result<(Sharded, Placing), Vec<Diagnostic>> {
+    let mesh = mesh(settings);
     let rest = rest(&mesh, settings)?;
-    let placing = placing(&graph, &mesh, settings);
-    let deferred = deferred(&graph, &placing, &mesh);
-    summed_early(&graph, &placing, (&mesh, &rest), &deferred, settings)?;
+    let placing = placing(graph, &mesh, settings);
+    let deferred = deferred(graph, &placing, &mesh);
+    summed_early(graph, &placing, (&mesh, &rest), &deferred, settings)?;
     let mut cuts = Cuts::default();
-    let (local, moves) = partitioned(&graph, &placing, &mesh, &mut cuts, &deferred);
-    let errors = error::uneven(&graph, &mesh, &cuts, &placing);
+    let (local, moves) = partitioned(graph, &placing, &mesh, &mut cuts, &deferred);
+    let errors = error::uneven(graph, &mesh, &cuts, &placing);
     if !errors.is_empty() {
         return Err(errors);
     }
-    let warnings = error::Waste { graph: &graph, mesh: &mesh, placing: &placing, rest: &rest, settings }.all();
-    debug_assert_eq!(crate::graph::verify::graph(&local), Ok(()));
-    let sharded = Sharded { graph: local, rest, mesh, cuts, deferred, moves };
-    verify::verify(&sharded).map_err(|wrong| vec![error::bug(&wrong)])?;
-    Ok((sharded, warnings))
+    Ok((Sharded { graph: local, rest, mesh, cuts, deferred, moves }, placing))
 }
 
 /// The rules in force, as they meet this graph's dims.

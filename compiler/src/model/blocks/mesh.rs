@@ -29,6 +29,7 @@ pub(super) fn refuse(reader: &mut Reader) {
 
 /// The mesh, and the rules of `shard` in force.
 pub(super) fn read(reader: &mut Reader) -> (Vec<Axis>, Vec<ShardRule>) {
+    check::overrides(reader);
     let axes = mesh(reader);
     let blocks = reader.blocks;
     let rules: Vec<ShardRule> = in_force(blocks, BlockKind::Shard).into_iter().flat_map(|rule| shard(reader, rule, &axes)).collect();

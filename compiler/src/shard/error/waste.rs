@@ -30,12 +30,24 @@ pub struct Waste<'a> {
 impl Waste<'_> {
     /// All warnings.
     pub fn all(&self) -> Vec<Diagnostic> {
+        if self.settings.shard.is_empty() {
+            return vec![self.no_rules()];
+        }
         let rules = self.placing.idle(&self.graph.dims).into_iter().filter(|(_, rule)| !self.stands_twice(rule));
         let rules: Vec<Diagnostic> = rules.map(|(exists, rule)| if exists { self.shadowed(rule) } else { no_effect(rule) }).collect();
         let axes = self.placing.unused_axes(self.mesh).into_iter().map(|axis| self.unused(axis));
         let ways = self.placing.ways().filter(|rule| !self.is_query(rule)).map(via_unused);
         let replicated = self.mesh.axes.keys().filter_map(|axis| self.replicated(axis));
         rules.into_iter().chain(axes).chain(ways).chain(replicated).chain(self.state()).collect()
+    }
+
+    fn no_rules(&self) -> Diagnostic {
+        let ranks: u64 = self.mesh.axes.values().map(|axis| axis.size).product();
+        let first = self.mesh.axes.keys().next();
+        let name = first.map_or("data", |axis| &self.mesh.axes[axis].name);
+        let message = format!("the mesh has {ranks} devices and no rule says what they share: all compute the same");
+        place(Diagnostic::warning("shard::no_rules", message), first.and_then(|axis| self.axis_span(axis)), "cuts nothing")
+            .help(format!("add `shard {{ {} -> {name} }}`, or `fsdp -> {name}` to cut the weights' state too", self.graph.dims[self.graph.batch].name))
     }
 
     /// Rules that the settings have already told as duplicates.

@@ -4,11 +4,25 @@ use super::super::super::settings::{Axis, ShardRule, ShardTarget};
 use super::super::Reader;
 use super::super::keyed::spelled;
 use super::wrong;
-use meshwright_grammar::tree::{BinaryOp, Expr, ExprKind, PatternPart, Rule};
+use meshwright_grammar::tree::{BinaryOp, BlockKind, Entry, Expr, ExprKind, PatternPart, Rule};
 use meshwright_grammar::{Diagnostic, Span};
 
 /// Meshes may have so many ranks: four times the largest machine of today.
 const MOST_RANKS: u64 = 1 << 20;
+
+/// An override makes an axis larger or smaller; a new one would be in no rule.
+pub(super) fn overrides(reader: &mut Reader) {
+    let blocks = reader.blocks.iter().filter(|block| block.kind == BlockKind::Mesh);
+    let entries = blocks.flat_map(|block| &block.entries);
+    let known: Vec<&str> = entries.filter_map(|entry| if let Entry::Setting(setting) = entry { Some(setting.key.text.as_str()) } else { None }).collect();
+    for (key, value) in reader.overrides {
+        if let Some(name) = key.strip_prefix("mesh.")
+            && !known.contains(&name)
+        {
+            reader.errors.push(wrong::new_axis(value.span, name, &known));
+        }
+    }
+}
 
 /// A mesh that no machine has is a slip.
 pub(super) fn ranks(reader: &mut Reader, axes: &[Axis]) {

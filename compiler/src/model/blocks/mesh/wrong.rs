@@ -7,6 +7,11 @@ use meshwright_grammar::{CodeInfo, Diagnostic, Span};
 /// The codes of this room.
 pub const CODES: &[CodeInfo] = &[
     CodeInfo {
+        code: "settings::new_axis",
+        title: "an override names an axis that the mesh lacks",
+        explanation: "`--set mesh.data=4` changes the size of an axis that the spec has. A new axis would be in no rule and multiply the cost only.",
+    },
+    CodeInfo {
         code: "settings::mesh_size",
         title: "a mesh of more ranks than any machine has",
         explanation: "The sizes of the axes multiply to the number of ranks. Most often a size was meant to be a power that the whole mesh has.",
@@ -85,6 +90,16 @@ pub const CODES: &[CodeInfo] = &[
         explanation: "Kinds of state are cumulative: weights in pieces have gradients in pieces, these have moments in pieces. The strongest kind is enough.",
     },
 ];
+
+/// An override of an axis that the mesh lacks.
+pub(super) fn new_axis(span: Span, name: &str, known: &[&str]) -> Diagnostic {
+    let help = match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `mesh.{near}`?"),
+        None if known.is_empty() => format!("write `mesh {{ {name} = 1 }}` into the spec, with rules that use it"),
+        None => format!("the mesh has {}", known.join(", ")),
+    };
+    Diagnostic::error("settings::new_axis", format!("`mesh.{name}` is set, but the mesh has no axis `{name}`")).label(span, "set to this").help(help)
+}
 
 /// Too many ranks.
 pub(super) fn mesh_size(span: Span, axes: &[Axis], most: u64) -> Diagnostic {
