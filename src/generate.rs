@@ -1,6 +1,6 @@
 //! `meshwright generate RUN --prompt TEXT`: samples from a trained run.
 //!
-//! The run's own plan is read back and its entry `predict` runs on the last window of the text, padded on the right: with causal attention
+//! The run's own plan (of a run on a mesh, the plan of one device that stands beside it) is read back, and its entry `predict` runs on the last window of the text, padded on the right: with causal attention
 //! what stands behind a position does not change it.
 
 use crate::outcome::{Failure, Outcome, print_json, print_text};
@@ -87,10 +87,10 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
 
 impl Writer {
     fn open(folder: &RunFolder, threads: Option<usize>) -> Result<Writer, Failure> {
-        let text = std::fs::read_to_string(folder.plan())
-            .map_err(|why| Failure::Run(format!("cannot read {}: {why}", folder.plan().display())))?;
-        let plan = meshwright_plan::parse::parse(&text).map_err(|why| Failure::Run(format!("{}: {why}", folder.plan().display())))?;
-        meshwright_plan::verify::verify(&plan).map_err(|why| Failure::Run(format!("{}: {}", folder.plan().display(), first(&why))))?;
+        let path = folder.prediction();
+        let text = std::fs::read_to_string(&path).map_err(|why| Failure::Run(format!("cannot read {}: {why}", path.display())))?;
+        let plan = meshwright_plan::parse::parse(&text).map_err(|why| Failure::Run(format!("{}: {why}", path.display())))?;
+        meshwright_plan::verify::verify(&plan).map_err(|why| Failure::Run(format!("{}: {}", path.display(), first(&why))))?;
         let (tokens, window, vocabulary) = shape(&plan)?;
         let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
         let mut fleet = Fleet::new(plan, Pool::new(threads.max(1), false), 0)?;

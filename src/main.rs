@@ -8,12 +8,14 @@ mod explain;
 mod format;
 mod generate;
 mod init;
+mod memory;
 mod outcome;
 mod plan;
 mod spec;
 mod test;
 mod timing;
 mod train;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -39,11 +41,13 @@ enum Command {
     Train(train::Arguments),
     /// Sample text from a trained run.
     Generate(generate::Arguments),
+    /// Shrink a spec's model, run it on its mesh of virtual devices and on one device, and compare.
+    Verify(verify::Arguments),
     /// Write specs in the one layout.
     Fmt(format::Arguments),
     /// Compare the lowered plans of a folder of specs with their snapshots.
     Test(test::Arguments),
-    /// Explain an error code.
+    /// Explain an error code, or why a spec's tensors stand where they do and what its ranks exchange.
     Explain(explain::Arguments),
     /// Write a starter spec.
     Init(init::Arguments),
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         Command::Plan(arguments) => plan::run(&arguments, json),
         Command::Train(arguments) => train::run(&arguments, json),
         Command::Generate(arguments) => generate::run(&arguments, json),
+        Command::Verify(arguments) => verify::run(&arguments, json),
         Command::Fmt(arguments) => format::run(&arguments, json),
         Command::Test(arguments) => test::run(&arguments, json),
         Command::Explain(arguments) => explain::run(&arguments, json),

@@ -21,6 +21,8 @@ enum Stage {
     Model,
     /// The training graph: forward and backward programs.
     Graph,
+    /// The mesh and the shard rules in force, presets written out.
+    Rules,
     /// What one device of the mesh computes, and what devices exchange.
     Shard,
     /// What runs when.
@@ -40,6 +42,7 @@ impl Stage {
         match self {
             Stage::Model => "model",
             Stage::Graph => "graph",
+            Stage::Rules => "rules",
             Stage::Shard => "shard",
             Stage::Schedule => "schedule",
             Stage::Memory => "memory",
@@ -74,6 +77,7 @@ fn show(loaded: &Loaded, stage: Stage) -> String {
     match stage {
         Stage::Model => meshwright_compiler::model::print::print(&compiled.model),
         Stage::Graph => meshwright_compiler::graph::print::graph(&compiled.graph),
+        Stage::Rules => meshwright_compiler::shard::print::rules(&compiled.model.settings, &loaded.sources),
         Stage::Shard => meshwright_compiler::shard::print::print(&compiled.sharded),
         Stage::Schedule => sections(&print::print(plan), &["entry"]),
         Stage::Memory => sections(&print::print(plan), &["arena", "region"]),

@@ -4,7 +4,8 @@ use crate::outcome::{Failure, show};
 use crate::timing::Timing;
 use meshwright_compiler::Compiled;
 use meshwright_grammar::tree::Expr;
-use meshwright_grammar::{Diagnostic, Sources, Span};
+use meshwright_grammar::{Diagnostic, Sources, Span, Spec};
+use meshwright_plan::Mesh;
 use meshwright_runtime::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,18 @@ pub struct SpecArguments {
     /// Print the time of each stage on standard error.
     #[arg(long)]
     pub timings: bool,
+}
+
+/// A spec as it was read.
+pub struct Opened {
+    /// All files.
+    pub sources: Sources,
+    /// Their trees.
+    pub tree: Spec,
+    /// What `--set` says.
+    pub overrides: Vec<(String, Expr)>,
+    /// The time of stages so far.
+    pub timing: Timing,
 }
 
 /// A compiled spec with its sources.
@@ -39,17 +52,22 @@ impl SpecArguments {
         self.spec.file_stem().map_or_else(|| "spec".to_string(), |stem| stem.to_string_lossy().into_owned())
     }
 
-    /// Reads and compiles; warnings are shown unless they go into JSON.
-    pub fn compile(&self, json: bool) -> Result<Loaded, Failure> {
+    /// Reads all files and overrides.
+    pub fn open(&self) -> Result<Opened, Failure> {
         let mut timing = Timing::new();
         timing.begin("parse");
         let root = self.spec.to_string_lossy().into_owned();
         let (mut sources, tree) = meshwright_grammar::load(&root, &mut read);
         let overrides = self.overrides(&mut sources)?;
-        let tree = match tree {
-            Ok(tree) => tree,
-            Err(diagnostics) => return Err(Failure::Spec(diagnostics, sources)),
-        };
+        match tree {
+            Ok(tree) => Ok(Opened { sources, tree, overrides, timing }),
+            Err(diagnostics) => Err(Failure::Spec(diagnostics, sources)),
+        }
+    }
+
+    /// Reads and compiles; warnings are shown unless they go into JSON.
+    pub fn compile(&self, json: bool) -> Result<Loaded, Failure> {
+        let Opened { sources, tree, overrides, mut timing } = self.open()?;
         let result = meshwright_compiler::compile(&tree, &overrides, &mut |stage| timing.begin(stage));
         timing.end();
         match result {
@@ -75,6 +93,25 @@ impl SpecArguments {
         }
         Ok(overrides)
     }
+}
+
+impl Opened {
+    /// Compiles with further overrides, without a word about warnings.
+    pub fn compile(&self, more: &[(String, Expr)]) -> Result<Compiled, Failure> {
+        let overrides = [&self.overrides[..], more].concat();
+        meshwright_compiler::compile(&self.tree, &overrides, &mut |_| {})
+            .map_err(|diagnostics| Failure::Spec(diagnostics, self.sources.clone()))
+    }
+
+    /// Compiles for one device: every axis of the mesh has size 1.
+    pub fn compile_alone(&self, mesh: &Mesh) -> Result<Compiled, Failure> {
+        self.compile(&alone(mesh))
+    }
+}
+
+/// Overrides that make every axis of a mesh 1.
+pub fn alone(mesh: &Mesh) -> Vec<(String, Expr)> {
+    mesh.axes.iter().map(|axis| meshwright_compiler::shrink::set(&format!("mesh.{}", axis.name), 1)).collect()
 }
 
 /// Reads a value in the language's words.

@@ -69,6 +69,7 @@ fn prepare(arguments: &Arguments, loaded: &Loaded) -> Result<Fleet, Failure> {
     if threads == 0 {
         return Err(Failure::Usage("--threads takes at least 1".into()));
     }
+    crate::memory::fits(&loaded.compiled.plan)?;
     let pool = Pool::new(threads, !arguments.no_pin && threads <= cores);
     let mut fleet = Fleet::new(loaded.compiled.plan.clone(), pool, loaded.compiled.model.settings.train.seed)?;
     match &arguments.from {
@@ -154,6 +155,10 @@ fn record(arguments: &Arguments, loaded: &Loaded, folder: &RunFolder) -> Outcome
     }
     folder.write_spec(&text)?;
     folder.write_plan(&meshwright_plan::print::print(&loaded.compiled.plan))?;
+    if loaded.compiled.plan.mesh.ranks() > 1 {
+        let alone = arguments.spec.open()?.compile_alone(&loaded.compiled.plan.mesh)?;
+        folder.write_prediction(&meshwright_plan::print::print(&alone.plan))?;
+    }
     if let Some(settings::Tokenizer::HuggingFace(path)) = &loaded.compiled.model.settings.data.tokenizer {
         folder.keep_tokenizer(&loaded.folder.join(path))?;
     }

@@ -4,6 +4,7 @@
 //! Nothing walks back.
 
 pub mod emit;
+pub mod explain;
 pub mod fuse;
 pub mod graph;
 pub mod memory;
@@ -11,6 +12,7 @@ pub mod model;
 pub mod op;
 pub mod schedule;
 pub mod shard;
+pub mod shrink;
 
 use meshwright_grammar::tree::Expr;
 use meshwright_grammar::{CodeInfo, Diagnostic, Spec};
@@ -76,7 +78,15 @@ fn bug(wrong: &meshwright_plan::verify::Violation) -> Diagnostic {
 
 /// Every error and warning code of the grammar and the compiler.
 pub fn codes() -> impl Iterator<Item = &'static CodeInfo> {
-    let tables = [meshwright_grammar::CODES, model::CODES, model::blocks::CODES, graph::error::CODES, shard::error::CODES, CODES];
+    let tables = [
+        meshwright_grammar::CODES,
+        model::CODES,
+        model::blocks::CODES,
+        model::blocks::MESH_CODES,
+        graph::error::CODES,
+        shard::error::CODES,
+        CODES,
+    ];
     tables.into_iter().flatten()
 }
 

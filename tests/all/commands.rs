@@ -119,7 +119,13 @@ fn overrides_reach_dims_numbers_and_settings() {
 fn plan_shows_every_stage() {
     let scratch = with_spec("plan");
     let show = |stage: &str| meshwright(&scratch.path(""), &["plan", "small.mesh", "--show", stage]).well();
-    let words = [("model", "contract over Embed"), ("graph", "backward"), ("shard", "mesh: one device"), ("schedule", "entry step")];
+    let words = [
+        ("model", "contract over Embed"),
+        ("graph", "backward"),
+        ("rules", "one device"),
+        ("shard", "one device"),
+        ("schedule", "entry step"),
+    ];
     for (stage, word) in words.into_iter().chain([("memory", "arena"), ("kernels", "kernel")]) {
         assert!(show(stage).contains(word), "{stage}: {}", show(stage));
     }
@@ -129,6 +135,7 @@ fn plan_shows_every_stage() {
     let plan = meshwright_plan::parse::parse(&text).unwrap_or_else(|why| panic!("{why}"));
     let json = meshwright(&scratch.path(""), &["--json", "plan", "small.mesh"]).json();
     assert_eq!(json["hash"], serde_json::json!(meshwright_plan::print::content_hash(&plan)));
+    assert_eq!(meshwright(&scratch.path(""), &["plan", "small.mesh", "--show", "shards"]).code, 2);
 }
 
 #[test]
@@ -160,6 +167,15 @@ fn train_writes_a_run_that_generate_reads() {
     assert!(again.code == 1 && again.errors.contains("run::exists"), "{}", again.errors);
     let on = meshwright(&scratch.path(""), &["--json", "train", "small.mesh", "--from", "run", "--set", "train.steps=1"]).json();
     assert!(on["loss"].as_f64().expect("a loss") < 5.3, "an untrained model has ln 256 = 5.55: {on}");
+}
+
+#[test]
+fn a_run_on_a_mesh_generates_on_one_device() {
+    let scratch = with_spec("mesh");
+    scratch.write("on.mesh", "use \"small.mesh\"\nmesh { data = 2 }\nshard { fsdp -> data }\n");
+    meshwright(&scratch.path(""), &["train", "on.mesh", "--out", "run", "--set", "train.steps=5"]).well();
+    let text = meshwright(&scratch.path(""), &["generate", "run", "--prompt", "line ", "--tokens", "10"]).well();
+    assert!(text.starts_with("line "), "{text}");
 }
 
 /// What a run's folder holds.
@@ -237,6 +253,45 @@ fn explain_knows_every_code() {
     assert!(list.lines().count() >= 60);
     let unknown = meshwright(&root(), &["explain", "model::unknown_dmi"]);
     assert!(unknown.code == 2 && unknown.errors.contains("did you mean 'model::unknown_dim'?"), "{}", unknown.errors);
+}
+
+#[test]
+fn explain_says_why_a_tensor_stands_where_it_does() {
+    let case = "tests/cases/meshes/gpt_three.mesh";
+    let text = meshwright(&root(), &["explain", case, "Attention.query"]).well();
+    assert!(text.contains("Heads  4 cut to 2: tensor by `Heads -> tensor` (tests/cases/meshes/gpt_three.mesh:6)"), "{text}");
+    let json = meshwright(&root(), &["--json", "explain", case, "Block"]).json();
+    let first = &json["layers"][0]["programs"][0]["collectives"][0];
+    assert_eq!((first["exchange"].as_str(), first["times"].as_u64()), (Some("all_gather"), Some(8)));
+    let unknown = meshwright(&root(), &["explain", case, "Blokc"]);
+    assert!(unknown.code == 2 && unknown.errors.contains("did you mean 'Block'?"), "{}", unknown.errors);
+    assert_eq!(meshwright(&root(), &["explain", case]).code, 2);
+}
+
+#[test]
+fn verify_compares_a_mesh_with_one_device() {
+    let scratch = with_spec("verify");
+    let done = meshwright(&scratch.path(""), &["verify", "small.mesh"]);
+    assert!(done.code == 2 && done.errors.contains("has no mesh"), "{}", done.errors);
+    let mesh = "mesh { data = 2, tensor = 2 }\nshard {\n    Vocab -> tensor\n    Batch -> data\n    weights -> data\n}\n";
+    for model in ["llama-15m", "gpt2-124m", "waves", "housing"] {
+        let path = root().join(format!("examples/{model}.mesh"));
+        scratch.write(
+            "on.mesh",
+            &format!(
+                "use {path:?}\n{}",
+                if model == "housing" || model == "waves" {
+                    mesh.replace("    Vocab -> tensor\n", "    Hidden -> tensor\n")
+                } else {
+                    mesh.to_string()
+                }
+            ),
+        );
+        let json = meshwright(&scratch.path(""), &["--json", "verify", "on.mesh"]).json();
+        assert_eq!((json["ranks"].as_u64(), json["differs"].as_array().map(Vec::len)), (Some(4), Some(0)), "{model}: {json}");
+    }
+    let text = meshwright(&scratch.path(""), &["verify", "on.mesh"]).well();
+    assert!(text.ends_with("gradients agree\n"), "{text}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod data_errors;
 mod determinism;
 mod errors;
 mod examples;
+mod explains;
 mod fixture;
 mod folder;
 mod meshes;

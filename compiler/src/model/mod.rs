@@ -34,7 +34,7 @@ use constants::Constants;
 use elaborate::Elaborator;
 use error::{Errors, names, weights};
 use meshwright_grammar::Diagnostic;
-use meshwright_grammar::tree::{Definition, DimRef, Expr, ExprKind, File, Number, ParamKind};
+use meshwright_grammar::tree::{Definition, DimRef, Expr, ExprKind, File, Name, Number, ParamKind};
 
 pub use error::CODES;
 
@@ -62,7 +62,9 @@ pub fn elaborate(files: &[File], overrides: &[(String, Expr)], mode: Mode) -> Re
     let mut overrides = overrides.to_vec();
     overrides.extend(mode.batch.and_then(|size| batch_size(model, size)));
     let mut constants = Constants::evaluate(&merged, &overrides, &mut errors);
-    let mut reader = blocks::Reader { blocks: &merged.blocks, overrides: &overrides, constants: &mut constants, errors: &mut errors };
+    let batch = batch_dim(model).map(|name| name.text.clone());
+    let mut reader =
+        blocks::Reader { blocks: &merged.blocks, overrides: &overrides, constants: &mut constants, batch, errors: &mut errors };
     let (mut settings, tunes) = (blocks::settings(&mut reader), blocks::tunes(&mut reader));
     if mode.batch.is_some() {
         settings.train.microbatches = 1;
@@ -105,10 +107,18 @@ fn pipelines(elaborator: &mut Elaborator, settings: &settings::Settings) {
     }
 }
 
-/// The override that gives the batch dim another size: the first dim of the model's first input.
-fn batch_size(model: &Definition, size: u64) -> Option<(String, Expr)> {
+/// The batch dim: the first dim of the model's first input.
+fn batch_dim(model: &Definition) -> Option<&Name> {
     let ParamKind::Tensor(kind) = &model.params.first()?.kind else { return None };
-    let DimRef::Named(name) = kind.dims.first()? else { return None };
+    match kind.dims.first()? {
+        DimRef::Named(name) => Some(name),
+        _ => None,
+    }
+}
+
+/// The override that gives the batch dim another size.
+fn batch_size(model: &Definition, size: u64) -> Option<(String, Expr)> {
+    let name = batch_dim(model)?;
     let number = Number { value: size as f64, text: size.to_string(), unit: None };
     Some((format!("dims.{}", name.text), Expr { kind: ExprKind::Number(number), span: name.span, grouped: false }))
 }

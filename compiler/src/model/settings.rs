@@ -52,6 +52,10 @@ pub struct ShardRule {
     pub hold: bool,
     /// The name left of the arrow.
     pub span: Span,
+    /// The rule that it stands in, or the preset.
+    pub rule: Span,
+    /// The preset that it comes from.
+    pub preset: Option<&'static str>,
 }
 
 /// What a shard rule is about.

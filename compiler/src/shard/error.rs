@@ -2,10 +2,15 @@
 //!
 //! Requires nothing. Ensures that every code made here is in [`CODES`], and every finding has a help that names the next edit.
 
-use super::ir::{Axis, Cuts, Mesh};
-use super::placement::Placing;
-use crate::model::settings::Settings;
-use crate::op::{Dim, Dims};
+mod price;
+mod uneven;
+mod waste;
+
+pub use price::{costly, order};
+pub use uneven::uneven;
+pub use waste::Waste;
+
+use crate::model::settings::{Settings, ShardTarget};
 use meshwright_grammar::{CodeInfo, Diagnostic, Span};
 
 /// All codes of this stage.
@@ -25,8 +30,91 @@ pub const CODES: &[CodeInfo] = &[
     CodeInfo {
         code: "shard::no_effect",
         title: "a shard rule without effect",
-        explanation: "Rules are walked from the top, and each axis is taken once per tensor. A rule does nothing if no tensor has its dim, or if earlier rules \
-            have taken its axes in every tensor that has it. Remove it, or move it up.",
+        explanation: "A rule is about a dim by name, and no weight and no value has this one. It is misspelled, or the model that it was written for \
+            has changed.",
+    },
+    CodeInfo {
+        code: "shard::shadowed",
+        title: "a shard rule that always comes too late",
+        explanation: "Rules are walked from the top, and each axis is taken once per tensor. Here earlier rules have taken the rule's axes in every \
+            tensor that has its dim. `meshwright explain SPEC TENSOR` shows for one tensor which rule took what.",
+    },
+    CodeInfo {
+        code: "shard::few_samples",
+        title: "fewer samples than devices",
+        explanation: "A step's batch is first cut into microbatches, one after the other, and each of these into equal parts, one per device along the axes \
+            that cut the batch. Each part needs at least one sample: batch >= microbatches * devices.",
+    },
+    CodeInfo {
+        code: "shard::heads",
+        title: "heads that devices do not divide",
+        explanation: "Each device computes whole heads of attention, so the number of heads must be a multiple of the devices along the axes that cut them.",
+    },
+    CodeInfo {
+        code: "shard::kv_heads",
+        title: "more devices than key-value heads",
+        explanation: "With grouped queries several query heads share a key-value head. An axis that is larger than the number of key-value heads can still cut \
+            attention if it is written as two axes: one cuts the key-value heads, the other the queries of each group, and the devices along the other \
+            hold the same keys and values.",
+    },
+    CodeInfo {
+        code: "shard::via_heads",
+        title: "`via heads` with heads that do not divide",
+        explanation: "With `via heads` (Ulysses) the axis that cuts the sequence cuts the key-value heads while attention runs, in addition to what cuts them \
+            by rule. Their number must be a multiple of all of it.",
+    },
+    CodeInfo {
+        code: "shard::vocabulary",
+        title: "a vocabulary that devices do not divide",
+        explanation: "Tables and logits are cut along the vocabulary into equal parts. A vocabulary may be made larger than the tokenizer's: entries that no \
+            token names are never looked up. Sizes that are multiples of 64 or 128 are faster too.",
+    },
+    CodeInfo {
+        code: "shard::same_work",
+        title: "an axis that cuts state but no work",
+        explanation: "`weights -> data` alone says that weights rest in pieces along `data`. All devices along it then gather the same weights and compute the \
+            same samples: memory is saved, time is not. FSDP cuts the batch along the same axis: `Batch -> data`, or the preset `fsdp -> data`.",
+    },
+    CodeInfo {
+        code: "shard::nothing_left",
+        title: "state in pieces along an axis that already cuts it",
+        explanation: "What rules about dims cut along an axis is not the same on its devices, so nothing can rest in pieces along it.",
+    },
+    CodeInfo {
+        code: "shard::state_axis",
+        title: "state in pieces along an axis that cuts weights",
+        explanation: "State rests in pieces along axes whose devices have seen different samples or positions: their gradients are summed once a step, each device \
+            its piece. Along an axis that cuts weights by their dims (`Mlp -> tensor`) the gradients of the weights beside them are summed inside the \
+            backward programs already, and every device has all of them.",
+    },
+    CodeInfo {
+        code: "shard::replicated",
+        title: "an axis that cuts weights leaves most of them whole",
+        explanation: "More than half of the parameters are the same on all devices along an axis that is there to cut weights. Most often the rule for a large \
+            table is missing: `Vocab -> tensor`, or one for the hidden dim of the feed-forward layer.",
+    },
+    CodeInfo {
+        code: "shard::costly",
+        title: "a cut that moves far more than it saves",
+        explanation: "The graph was cut again without this rule: each rank then sends less, computes hardly more and holds hardly more. The rule is told off only \
+            if it moves more than 10 bytes a microbatch for each byte of memory that it saves, and saves fewer than 4 operations for each byte that it \
+            moves, which no device makes up for.",
+    },
+    CodeInfo {
+        code: "shard::slow_axis",
+        title: "the axis that moves most has the slowest links",
+        explanation: "A mesh names its axes slowest links first: ranks along the last axis are neighbours. Tensor parallelism exchanges activations in every layer \
+            and belongs on the fast links; data parallelism exchanges gradients once a step. The message has the bytes of both.",
+    },
+    CodeInfo {
+        code: "shard::no_rules",
+        title: "a mesh without shard rules",
+        explanation: "Without a rule every device computes the same on the same samples: the mesh multiplies the cost and not the speed.",
+    },
+    CodeInfo {
+        code: "shard::via_unused",
+        title: "`via` for a dim that nothing needs whole",
+        explanation: "`via` says how attention gets the keys of a sequence that is cut. No attention has its queries along this dim.",
     },
     CodeInfo {
         code: "shard::idle_axis",
@@ -57,54 +145,13 @@ pub fn rest(span: Span, axes: &[String]) -> Diagnostic {
         .help(format!("write `{axes}` here too, or leave this name out: it follows the earlier kind"))
 }
 
-/// Every cut that does not come out even.
-pub fn uneven(dims: &Dims, mesh: &Mesh, cuts: &Cuts, placing: &Placing) -> Vec<Diagnostic> {
-    cuts.uneven.iter().map(|(dim, axes)| uneven_cut(dims, mesh, *dim, axes, placing)).collect()
-}
-
-fn uneven_cut(dims: &Dims, mesh: &Mesh, dim: Dim, axes: &[Axis], placing: &Placing) -> Diagnostic {
-    let (data, parts) = (&dims[dim], mesh.size(axes));
-    let by: Vec<String> = axes.iter().map(|axis| format!("{} = {}", mesh.axes[*axis].name, mesh.axes[*axis].size)).collect();
-    let (below, above) = (data.size / parts * parts, data.size.div_ceil(parts) * parts);
-    let sizes = if below == 0 { above.to_string() } else { format!("{below} or {above}") };
-    let divisors: Vec<u64> = (2..=data.size).filter(|parts| data.size % parts == 0).collect();
-    let axis = match divisors.iter().min_by_key(|divisor| divisor.abs_diff(parts)) {
-        Some(divisor) => format!(", or cut it into {divisor}"),
-        None => String::new(),
-    };
-    let by = by.join(", ");
+/// Pieces along an axis along which gradients are summed inside the backward programs.
+pub fn state_axis(axis: &str, weight: &str, settings: &Settings) -> Diagnostic {
+    let state = |target: &ShardTarget| !matches!(target, ShardTarget::Dim(_) | ShardTarget::WeightDim(_));
+    let span = settings.shard.iter().find(|rule| state(&rule.target)).map(|rule| rule.span);
     let message = format!(
-        "`{}` has {} elements, which {parts} devices ({by}) do not divide: {} / {parts} leaves {}",
-        data.name,
-        data.size,
-        data.size,
-        data.size % parts
+        "state cannot rest in pieces along `{axis}`: it cuts weights by their dims, and the gradient of `{weight}` beside them is summed along it early"
     );
-    let rule = placing.giver(dim, axes).and_then(|rule| rule.span);
-    let found = place(Diagnostic::error("shard::uneven", message), rule, "cut here");
-    place(found, data.span, "its size").help(format!("give `{}` a size of {sizes} per microbatch{axis}", data.name))
-}
-
-/// Rules and axes without effect.
-pub fn idle(dims: &Dims, mesh: &Mesh, placing: &Placing, settings: &Settings) -> Vec<Diagnostic> {
-    let rules = placing.idle(dims).into_iter().map(|(exists, rule)| {
-        let why = if exists { "its axes are taken by earlier rules in every tensor that has the dim" } else { "no tensor has this dim" };
-        let help = if exists { "move the rule up, or remove it" } else { "check the dim's name, or remove the rule" };
-        let found = Diagnostic::warning("shard::no_effect", format!("the rule for `{}` has no effect: {why}", rule.dim));
-        place(found, rule.span, "cuts nothing").help(help)
-    });
-    let used: Vec<&String> = settings
-        .shard
-        .iter()
-        .filter(|rule| !matches!(rule.target, crate::model::settings::ShardTarget::Dim(_)))
-        .flat_map(|rule| &rule.axes)
-        .collect();
-    let axes = placing.unused_axes(mesh).into_iter().map(|axis| &mesh.axes[axis]).filter(|axis| !used.contains(&&axis.name));
-    let axes = axes.map(|axis| {
-        let span = settings.mesh.iter().find(|own| own.name == axis.name).map(|own| own.span);
-        let message = format!("the axis `{}` cuts nothing: its {} devices compute the same", axis.name, axis.size);
-        place(Diagnostic::warning("shard::idle_axis", message), span, "in no rule that has an effect")
-            .help(format!("write a rule such as `Batch -> {}`, or remove the axis", axis.name))
-    });
-    rules.chain(axes).collect()
+    place(Diagnostic::error("shard::state_axis", message), span, "along the wrong axis")
+        .help("name the axis that cuts the batch, as in `moments -> data`, or cut the dims of all weights by this one")
 }

@@ -1,6 +1,7 @@
 //! The types of sharding: the mesh, where values stand on it, and the local programs that come out.
 
-use crate::graph::ir::Graph;
+use super::moves::Moves;
+use crate::graph::ir::{Graph, Segment};
 use crate::model::ir::Weight;
 use crate::op::{Dim, DimData, Dims, Reduce};
 use cranelift_entity::{PrimaryMap, SecondaryMap, entity_impl};
@@ -182,12 +183,21 @@ pub struct Sharded {
     /// For each weight, the axes over which its gradient is partial when a backward program ends: it is reduced over them once a step, block by
     /// block.
     pub deferred: SecondaryMap<Weight, Vec<Axis>>,
+    /// What each segment's programs bring elsewhere, and for whom.
+    pub moves: SecondaryMap<Segment, Moves>,
 }
 
 impl Sharded {
     /// A graph of one device.
     pub fn alone(graph: Graph) -> Sharded {
-        Sharded { graph, mesh: Mesh::default(), cuts: Cuts::default(), rest: Rest::default(), deferred: SecondaryMap::new() }
+        Sharded {
+            graph,
+            mesh: Mesh::default(),
+            cuts: Cuts::default(),
+            rest: Rest::default(),
+            deferred: SecondaryMap::new(),
+            moves: SecondaryMap::new(),
+        }
     }
 
     /// The axes that cut a weight's dims, in the order of its dims.

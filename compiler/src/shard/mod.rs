@@ -11,6 +11,8 @@
 pub mod error;
 pub mod ir;
 mod local;
+pub mod measure;
+pub mod moves;
 pub mod partition;
 pub mod placement;
 pub mod print;
@@ -22,37 +24,53 @@ mod sums;
 mod tests;
 pub mod verify;
 
-use crate::graph::ir::segment_of;
-use crate::graph::ir::{Graph, Program, SegmentData};
+use crate::graph::ir::{Graph, Program, Segment, SegmentData, segment_of};
 use crate::model::ir::Weight;
 use crate::model::settings::{Settings, ShardTarget};
 use crate::op::{Dim, Dims};
 use cranelift_entity::SecondaryMap;
 use ir::{Axis, Cuts, Level, Mesh, Rest, Sharded};
 use meshwright_grammar::Diagnostic;
+use moves::Moves;
 use partition::Partition;
 use placement::{Placing, Rule};
 
 /// Cuts a graph over the mesh of its settings. Warnings come with the result.
 pub fn shard(graph: Graph, settings: &Settings) -> Result<(Sharded, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let mesh = mesh(settings);
-    if mesh.axes.is_empty() {
+    if mesh(settings).axes.is_empty() {
         return Ok((Sharded::alone(graph), Vec::new()));
     }
+    let (sharded, placing) = cut(&graph, settings)?;
+    let waste = error::Waste { graph: &graph, mesh: &sharded.mesh, placing: &placing, rest: &sharded.rest, settings };
+    let mut warnings = waste.all();
+    if graph.update.is_some() {
+        warnings.extend(error::costly(&graph, settings, &sharded));
+        warnings.extend(error::order(settings, &sharded));
+    }
+    debug_assert_eq!(crate::graph::verify::graph(&sharded.graph), Ok(()));
+    verify::verify(&sharded).map_err(|wrong| vec![error::bug(&wrong)])?;
+    Ok((sharded, warnings))
+}
+
+/// The graph over local dims, and the rules that made it; not verified.
+fn cut(graph: &Graph, settings: &Settings) -> Result<(Sharded, Placing), Vec<Diagnostic>> {
+    let mesh = mesh(settings);
     let rest = rest(&mesh, settings)?;
-    let placing = Placing::new(&graph, rules(&mesh, settings));
-    let deferred = deferred(&graph, &placing, &mesh);
+    let placing = placing(graph, &mesh, settings);
+    let deferred = deferred(graph, &placing, &mesh);
+    summed_early(graph, &placing, (&mesh, &rest), &deferred, settings)?;
     let mut cuts = Cuts::default();
-    let local = partitioned(&graph, &placing, &mesh, &mut cuts, &deferred);
-    let errors = error::uneven(&graph.dims, &mesh, &cuts, &placing);
+    let (local, moves) = partitioned(graph, &placing, &mesh, &mut cuts, &deferred);
+    let errors = error::uneven(graph, &mesh, &cuts, &placing);
     if !errors.is_empty() {
         return Err(errors);
     }
-    let warnings = error::idle(&graph.dims, &mesh, &placing, settings);
-    debug_assert_eq!(crate::graph::verify::graph(&local), Ok(()));
-    let sharded = Sharded { graph: local, rest, mesh, cuts, deferred };
-    verify::verify(&sharded).map_err(|wrong| vec![error::bug(&wrong)])?;
-    Ok((sharded, warnings))
+    Ok((Sharded { graph: local, rest, mesh, cuts, deferred, moves }, placing))
+}
+
+/// The rules in force, as they meet this graph's dims.
+pub fn placing(graph: &Graph, mesh: &Mesh, settings: &Settings) -> Placing {
+    Placing::new(graph, rules(mesh, settings))
 }
 
 fn mesh(settings: &Settings) -> Mesh {
@@ -114,17 +132,44 @@ fn deferred(graph: &Graph, placing: &Placing, mesh: &Mesh) -> SecondaryMap<Weigh
     all
 }
 
+/// State rests in pieces of what is summed last: refuses axes along which the gradients of weights that they do not cut are summed before.
+fn summed_early(
+    graph: &Graph,
+    placing: &Placing,
+    (mesh, rest): (&Mesh, &Rest),
+    deferred: &SecondaryMap<Weight, Vec<Axis>>,
+    settings: &Settings,
+) -> Result<(), Vec<Diagnostic>> {
+    if rest.level == Level::Whole {
+        return Ok(());
+    }
+    let own = |weight: Weight| placing.place(&graph.weights[weight].dims()).axes();
+    let early = |axis: &Axis| {
+        graph.weights.keys().find(|weight| !own(*weight).iter().any(|own| rest.axes.contains(own)) && !deferred[*weight].contains(axis))
+    };
+    match rest.axes.iter().find_map(|axis| Some((axis, early(axis)?))) {
+        Some((axis, weight)) => Err(vec![error::state_axis(&mesh.axes[*axis].name, &graph.weights[weight].path, settings)]),
+        None => Ok(()),
+    }
+}
+
 /// The graph over local dims.
-fn partitioned(graph: &Graph, placing: &Placing, mesh: &Mesh, cuts: &mut Cuts, deferred: &SecondaryMap<Weight, Vec<Axis>>) -> Graph {
-    let mut local = graph.clone();
+fn partitioned(
+    graph: &Graph,
+    placing: &Placing,
+    mesh: &Mesh,
+    cuts: &mut Cuts,
+    deferred: &SecondaryMap<Weight, Vec<Axis>>,
+) -> (Graph, SecondaryMap<Segment, Moves>) {
+    let (mut local, mut moves) = (graph.clone(), SecondaryMap::new());
     let mut dims: Dims = graph.dims.clone();
     for (segment, data) in &graph.segments {
         let call = graph.calls.iter().find(|call| segment_of(call) == segment);
         let slots = call.map(|call| call.weights.iter().map(|(weight, _)| deferred[*weight].clone()).collect());
-        let mut part = Partition { placing, mesh, dims: &mut dims, cuts, deferred: slots.unwrap_or_default() };
-        local.segments[segment] = localised(&mut part, data);
+        let mut part = Partition { placing, mesh, dims: &mut dims, cuts, deferred: slots.unwrap_or_default(), moves: Vec::new() };
+        (local.segments[segment], moves[segment]) = localised(&mut part, data);
     }
-    let mut part = Partition { placing, mesh, dims: &mut dims, cuts, deferred: Vec::new() };
+    let mut part = Partition { placing, mesh, dims: &mut dims, cuts, deferred: Vec::new(), moves: Vec::new() };
     for (port, ty) in &graph.ports {
         local.ports[port] = part.placed(ty);
     }
@@ -137,11 +182,11 @@ fn partitioned(graph: &Graph, placing: &Placing, mesh: &Mesh, cuts: &mut Cuts, d
     }
     local.batch = part.dim(graph.batch, &placing.place(&[graph.batch]));
     local.dims = dims;
-    local
+    (local, moves)
 }
 
-fn localised(part: &mut Partition<'_>, data: &SegmentData) -> SegmentData {
-    let mut local = data.clone();
+fn localised(part: &mut Partition<'_>, data: &SegmentData) -> (SegmentData, Moves) {
+    let (mut local, mut moves) = (data.clone(), Moves::default());
     let types = |part: &mut Partition<'_>, types: &mut Vec<crate::op::Type>| types.iter_mut().for_each(|ty| *ty = part.placed(ty));
     types(part, &mut local.params);
     local.weights.iter_mut().for_each(|ty| {
@@ -151,9 +196,12 @@ fn localised(part: &mut Partition<'_>, data: &SegmentData) -> SegmentData {
     types(part, &mut local.results);
     types(part, &mut local.totals);
     local.stash.iter_mut().for_each(|slot| slot.ty = part.placed(&slot.ty));
-    local.forward = part.program(&data.forward);
     local.forward_only = part.program(&data.forward_only);
+    part.moves.clear();
+    local.forward = part.program(&data.forward);
+    moves.forward = std::mem::take(&mut part.moves);
     local.backward = data.backward.as_ref().map(|program| part.program(program));
+    moves.backward = std::mem::take(&mut part.moves);
     local.next = data.next.as_ref().map(|program| part.program(program));
     local.take = data.take.as_ref().map(|program| part.program(program));
     let always: [Option<&mut Program>; 3] = [Some(&mut local.forward), Some(&mut local.forward_only), local.backward.as_mut()];
@@ -161,5 +209,5 @@ fn localised(part: &mut Partition<'_>, data: &SegmentData) -> SegmentData {
     for program in programs.flatten() {
         crate::graph::tidy::tidy(program, part.dims);
     }
-    local
+    (local, moves)
 }

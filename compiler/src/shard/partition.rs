@@ -6,6 +6,7 @@
 
 use super::ir::{Axis, Cuts, Mesh, Placement};
 use super::local;
+use super::moves::{Move, User};
 use super::placement::Placing;
 use super::reshard::{Step, steps};
 use super::rules::Known;
@@ -27,6 +28,8 @@ pub struct Partition<'a> {
     pub cuts: &'a mut Cuts,
     /// For each weight slot of the segment, the axes over which its gradient stays partial.
     pub deferred: Vec<Vec<Axis>>,
+    /// What was brought elsewhere in the program at hand, and for whom.
+    pub moves: Vec<Move>,
 }
 
 impl Partition<'_> {
@@ -55,10 +58,15 @@ impl Partition<'_> {
     pub fn program(&mut self, program: &Program) -> Program {
         let mut walk = Walk::new(self, program);
         let inputs = program.inputs.iter().map(|(role, value)| (*role, walk.input(*role, *value))).collect();
-        for inst in &program.body.insts {
+        for (at, inst) in program.body.insts.iter().enumerate() {
+            walk.user = User::Inst(at);
             walk.inst(inst);
         }
-        let outputs = program.outputs.iter().map(|(role, value)| (*role, walk.output(*role, *value))).collect();
+        let mut output = |(role, value): &(Role, Value)| {
+            walk.user = User::Output(*role);
+            (*role, walk.output(*role, *value))
+        };
+        let outputs = program.outputs.iter().map(&mut output).collect();
         Program { body: walk.body, inputs, outputs }
     }
 }
@@ -77,6 +85,8 @@ pub(super) struct Walk<'a, 'b> {
     pub(super) pending: SecondaryMap<Value, Option<Pending>>,
     /// How often each value is read.
     pub(super) uses: SecondaryMap<Value, u32>,
+    /// For whom values are brought to where they are wanted.
+    user: User,
 }
 
 impl<'a, 'b> Walk<'a, 'b> {
@@ -85,7 +95,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         let mut uses: SecondaryMap<Value, u32> = SecondaryMap::new();
         program.body.insts.iter().flat_map(|inst| &inst.args).for_each(|arg| uses[*arg] += 1);
         program.outputs.iter().for_each(|(_, value)| uses[*value] += 1);
-        Walk { part, old: &program.body, body: Body::default(), held, raw, weights, origins, pending, uses }
+        Walk { part, old: &program.body, body: Body::default(), held, raw, weights, origins, pending, uses, user: User::Inst(0) }
     }
 
     fn input(&mut self, role: Role, value: Value) -> Value {
@@ -115,7 +125,9 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
         let known = Known { placing: self.part.placing, body: self.old, raw: &self.raw, weights: &self.weights };
         let row = known.row(inst);
+        let moved = self.part.moves.len();
         let args: Vec<Value> = inst.args.iter().zip(&row.args).map(|(arg, wanted)| self.want(*arg, wanted, inst.origin)).collect();
+        self.part.moves[moved..].iter_mut().for_each(|one| one.row = Some(row.clone()));
         let same =
             matches!(inst.op, Op::Anchor | Op::Stop | Op::Map(Map::RoundBf16) | Op::Shape(Shape::Rename { .. } | Shape::Split { .. }));
         self.weights[inst.results[0]] = same && self.weights[inst.args[0]];
@@ -151,8 +163,15 @@ impl<'a, 'b> Walk<'a, 'b> {
 
     pub(super) fn reshard(&mut self, value: Value, from: Placement, wanted: &Placement, mut local: Value, origin: Origin) -> Value {
         let mut now = from.clone();
+        let first = self.body.insts.len();
         for step in steps(&from, wanted) {
             local = self.step(&step, &mut now, value, local, origin);
+        }
+        let made = self.body.insts[first..].iter();
+        let exchanges: Vec<Collective> =
+            made.filter_map(|inst| if let Op::Collective(one) = &inst.op { Some(one.clone()) } else { None }).collect();
+        if !exchanges.is_empty() {
+            self.part.moves.push(Move { value, from, to: wanted.clone(), user: self.user, row: None, origin, exchanges });
         }
         local
     }

@@ -38,6 +38,34 @@ pub struct Placing {
     used: RefCell<BTreeSet<usize>>,
 }
 
+/// A rule, or an axis of it, that gave a tensor nothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Skipped {
+    /// Number of the rule.
+    rule: usize,
+    /// The dim that it is about.
+    pub dim: Dim,
+    /// The axis that was taken; none: an earlier rule says `whole`.
+    pub axis: Option<Axis>,
+    /// The dim that has it.
+    pub holder: Dim,
+}
+
+/// Why a tensor stands where it does.
+pub struct Reasons<'a> {
+    /// The rule, the dim, what it got (nothing: `whole`).
+    pub given: Vec<(&'a Rule, Dim, Vec<Axis>)>,
+    /// What gave nothing.
+    pub skipped: Vec<(&'a Rule, Skipped)>,
+}
+
+impl Reasons<'_> {
+    /// The rule that gave a dim this axis.
+    pub fn giver(&self, dim: Dim, axis: Axis) -> Option<&Rule> {
+        self.given.iter().find(|(_, own, axes)| *own == dim && axes.contains(&axis)).map(|(rule, _, _)| *rule)
+    }
+}
+
 impl Placing {
     /// The rules of a graph's dims.
     pub fn new(graph: &Graph, rules: Vec<Rule>) -> Placing {
@@ -56,26 +84,48 @@ impl Placing {
 
     fn walk(&self, dims: &[Dim], at_rest: bool) -> Placement {
         let mut placement = Placement::default();
-        let (mut taken, mut whole): (Vec<Axis>, Vec<Dim>) = (Vec::new(), Vec::new());
+        for (at, dim, axes) in self.given(dims, at_rest, &mut |_| {}) {
+            self.used.borrow_mut().insert(at);
+            let axes = [placement.of(dim), &axes].concat();
+            placement.set(dim, &axes);
+        }
+        placement
+    }
+
+    /// What each rule gives a tensor of these dims, in order: the rule, the dim, and its axes (none: the dim stays whole from here on). `skipped`
+    /// hears of axes that were taken already, and of rules for dims that stay whole.
+    fn given(&self, dims: &[Dim], at_rest: bool, skipped: &mut dyn FnMut(Skipped)) -> Vec<(usize, Dim, Vec<Axis>)> {
+        let mut given: Vec<(usize, Dim, Vec<Axis>)> = Vec::new();
         for (at, rule) in self.rules.iter().enumerate().filter(|(_, rule)| at_rest || !rule.at_rest) {
             for dim in dims.iter().copied().filter(|dim| self.names[*dim] == rule.dim) {
-                if whole.contains(&dim) {
+                if given.iter().any(|(_, own, axes)| *own == dim && axes.is_empty()) {
+                    skipped(Skipped { rule: at, dim, axis: None, holder: dim });
                     continue;
                 }
-                if rule.axes.is_empty() {
-                    whole.push(dim);
-                    self.used.borrow_mut().insert(at);
+                let mut free = Vec::new();
+                for axis in &rule.axes {
+                    match given.iter().find(|(_, _, axes)| axes.contains(axis)) {
+                        Some((_, holder, _)) => skipped(Skipped { rule: at, dim, axis: Some(*axis), holder: *holder }),
+                        None => free.push(*axis),
+                    }
                 }
-                let free: Vec<Axis> = rule.axes.iter().copied().filter(|axis| !taken.contains(axis)).collect();
-                if !free.is_empty() {
-                    self.used.borrow_mut().insert(at);
-                    taken.extend(&free);
-                    let axes = [placement.of(dim), &free].concat();
-                    placement.set(dim, &axes);
+                if rule.axes.is_empty() || !free.is_empty() {
+                    given.push((at, dim, free));
                 }
             }
         }
-        placement
+        given
+    }
+
+    /// Which rule gave each axis of a tensor of these dims, and which rules about its dims gave nothing because an earlier one had been there.
+    pub fn reasons(&self, dims: &[Dim]) -> Reasons<'_> {
+        let mut skipped = Vec::new();
+        let given = self.given(dims, false, &mut |one| skipped.push(one));
+        let rule = |at: usize| &self.rules[at];
+        Reasons {
+            given: given.into_iter().map(|(at, dim, axes)| (rule(at), dim, axes)).collect(),
+            skipped: skipped.into_iter().map(|one| (rule(one.rule), one)).collect(),
+        }
     }
 
     /// How an operation gets a dim whole along an axis that cuts it.
@@ -91,6 +141,21 @@ impl Placing {
     /// The rule that gave a dim one of these axes.
     pub fn giver(&self, dim: Dim, axes: &[Axis]) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.dim == self.names[dim] && rule.axes.iter().any(|axis| axes.contains(axis)))
+    }
+
+    /// The name by which rules know a dim.
+    pub fn name(&self, dim: Dim) -> &str {
+        &self.names[dim]
+    }
+
+    /// Rules that say how a whole dim is had.
+    pub fn ways(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(|rule| rule.via != Via::Gather)
+    }
+
+    /// The rule that has these axes, or the last of them, cut heads while attention runs.
+    pub fn heads_rule(&self, axes: &[Axis]) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.via == Via::Heads && rule.axes.iter().any(|axis| axes.contains(axis)))
     }
 
     /// Rules that never gave any tensor an axis: whether their dim exists, and the rule.

@@ -2,6 +2,8 @@
 
 use super::ir::{Level, Sharded};
 use crate::graph;
+use crate::model::settings::{Settings, ShardRule, ShardTarget, Via};
+use meshwright_grammar::Sources;
 use std::fmt::Write;
 
 /// The whole stage.
@@ -18,4 +20,38 @@ pub fn print(sharded: &Sharded) -> String {
         let _ = writeln!(out, "{what} in pieces along {}", sharded.mesh.names(&sharded.rest.axes).join("*"));
     }
     out + &graph::print::graph(&sharded.graph)
+}
+
+/// The rules in force, presets written out, each with the line that it comes from.
+pub fn rules(settings: &Settings, sources: &Sources) -> String {
+    let axes: Vec<String> = settings.mesh.iter().map(|axis| format!("{} = {}", axis.name, axis.size)).collect();
+    let mut out = if axes.is_empty() { "mesh: one device\n".to_string() } else { format!("mesh {{ {} }}\n", axes.join(", ")) };
+    let texts: Vec<String> = settings.shard.iter().map(rule).collect();
+    let width = texts.iter().map(|text| text.chars().count()).max().unwrap_or(0);
+    for (rule, text) in settings.shard.iter().zip(&texts) {
+        let place =
+            sources.get(rule.span.file).map_or_else(String::new, |file| format!("{}:{}", file.name, file.position(rule.span.start).0));
+        let preset = rule.preset.map_or_else(String::new, |preset| format!(", by `{preset}`"));
+        let _ = writeln!(out, "  {text:width$}  // {place}{preset}");
+    }
+    out
+}
+
+/// One rule as a user would write it.
+fn rule(rule: &ShardRule) -> String {
+    let target = match &rule.target {
+        ShardTarget::Dim(dim) => dim.clone(),
+        ShardTarget::WeightDim(dim) => format!("weights.{dim}"),
+        ShardTarget::Weights => "weights".to_string(),
+        ShardTarget::Gradients => "gradients".to_string(),
+        ShardTarget::Moments => "moments".to_string(),
+    };
+    let via = match rule.via {
+        Via::Gather => "",
+        Via::Heads => " via heads",
+        Via::Ring => " via ring",
+    };
+    let hold = if rule.hold { " hold step" } else { "" };
+    let axes = if rule.axes.is_empty() { "whole".to_string() } else { rule.axes.join(" * ") };
+    format!("{target} -> {axes}{via}{hold}")
 }

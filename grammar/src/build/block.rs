@@ -85,7 +85,7 @@ impl Builder<'_> {
                 Rule::named => {
                     let arg = self.named(part);
                     let Some(key) = arg.name else { continue };
-                    if block == BlockKind::Shard {
+                    if block == BlockKind::Shard && !takes_settings(&rule.patterns) {
                         self.report(error::rule_arrow(key.span, &key.text));
                     }
                     rule.settings.push(Setting { key, value: arg.value, span: arg.span });
@@ -138,4 +138,10 @@ impl Builder<'_> {
         }
         Range { start, end, single, span }
     }
+}
+
+/// Whether a shard rule may have settings: left of its arrow stands one small word, which is no dim (`megatron -> tensor, heads: Heads`).
+fn takes_settings(patterns: &[Pattern]) -> bool {
+    let [pattern] = patterns else { return false };
+    matches!(pattern.parts.as_slice(), [PatternPart::Name(name, None)] if name.text.starts_with(char::is_lowercase))
 }

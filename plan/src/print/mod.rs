@@ -15,7 +15,8 @@ mod view;
 
 use crate::{KernelData, Plan, hash};
 pub(crate) use name::{axes, exchange, is_reserved};
-pub(crate) use state::{human, kind, mesh_text};
+pub use state::human;
+pub(crate) use state::{kind, mesh_text};
 
 /// The version of the text format; it changes when old text would read back as a different plan.
 pub const FORMAT: u32 = 1;

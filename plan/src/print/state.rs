@@ -131,7 +131,7 @@ pub(crate) fn kind(kind: RegionKind) -> &'static str {
 }
 
 /// Bytes as a person says them: `36.8 MiB`.
-pub(crate) fn human(bytes: u64) -> String {
+pub fn human(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");

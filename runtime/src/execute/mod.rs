@@ -3,6 +3,7 @@
 //! Requires: a verified plan. Ensures: launches happen in the plan's order, touch nothing but the arena, and allocate nothing.
 
 pub mod arena;
+pub mod compare;
 mod drive;
 pub mod flat;
 pub mod fleet;

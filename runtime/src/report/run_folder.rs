@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 const SPEC: &str = "spec.mesh";
 const PLAN: &str = "plan.txt";
+const PREDICTION: &str = "predict.txt";
 const METRICS: &str = "metrics.jsonl";
 const WEIGHTS: &str = "weights.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
@@ -64,6 +65,12 @@ impl RunFolder {
         self.path.join(PLAN)
     }
 
+    /// The text of the plan that predicts: of one device, whatever mesh the run was trained on.
+    pub fn prediction(&self) -> PathBuf {
+        let own = self.path.join(PREDICTION);
+        if own.is_file() { own } else { self.plan() }
+    }
+
     /// A JSON object a step.
     pub fn metrics(&self) -> PathBuf {
         self.path.join(METRICS)
@@ -93,6 +100,11 @@ impl RunFolder {
     /// Writes the plan.
     pub fn write_plan(&self, text: &str) -> Result<(), Error> {
         write_text(&self.plan(), text)
+    }
+
+    /// Writes the plan that predicts, where it is another one.
+    pub fn write_prediction(&self, text: &str) -> Result<(), Error> {
+        write_text(&self.path.join(PREDICTION), text)
     }
 }
 

@@ -1,5 +1,9 @@
 //! Blocks about devices: `mesh` and `shard`, and what cannot run yet, which is refused.
 
+mod check;
+mod preset;
+pub(crate) mod wrong;
+
 use super::super::settings::{Axis, ShardRule, ShardTarget, Via};
 use super::keyed::{Keyed, spelled};
 use super::rules::in_force;
@@ -25,9 +29,12 @@ pub(super) fn refuse(reader: &mut Reader) {
 
 /// The mesh, and the rules of `shard` in force.
 pub(super) fn read(reader: &mut Reader) -> (Vec<Axis>, Vec<ShardRule>) {
+    check::overrides(reader);
     let axes = mesh(reader);
     let blocks = reader.blocks;
-    let rules = in_force(blocks, BlockKind::Shard).into_iter().flat_map(|rule| shard(reader, rule, &axes)).collect();
+    let rules: Vec<ShardRule> = in_force(blocks, BlockKind::Shard).into_iter().flat_map(|rule| shard(reader, rule, &axes)).collect();
+    check::ranks(reader, &axes);
+    check::rules(reader, &rules);
     (axes, rules)
 }
 
@@ -55,9 +62,24 @@ fn mesh(reader: &mut Reader) -> Vec<Axis> {
 
 /// One rule: a typed rule for each name left of the arrow.
 fn shard(reader: &mut Reader, rule: &Rule, axes: &[Axis]) -> Vec<ShardRule> {
+    if check::reversed(reader, rule, axes) {
+        return Vec::new();
+    }
     let (Some(by), Some(via), Some(hold)) = (by(reader, rule, axes), via(reader, rule), hold(reader, rule)) else { return Vec::new() };
+    if by.is_empty() && !rule.modifiers.is_empty() {
+        reader.errors.push(wrong::via_whole(rule.span));
+        return Vec::new();
+    }
+    let presets: Vec<_> = rule.patterns.iter().filter_map(preset::named).collect();
+    if let (true, Some(setting)) = (presets.is_empty(), rule.settings.first()) {
+        reader.errors.push(wrong::shard_setting(setting.span, &setting.key.text));
+    }
     let mut typed = Vec::new();
     for pattern in &rule.patterns {
+        if let Some(preset) = preset::named(pattern) {
+            typed.extend(preset::expand(reader, preset, rule, pattern.span, &by));
+            continue;
+        }
         let Some(target) = target(reader, pattern) else { continue };
         if via != Via::Gather && !matches!(target, ShardTarget::Dim(_)) {
             reader.errors.push(error::via_state(pattern.span));
@@ -67,7 +89,7 @@ fn shard(reader: &mut Reader, rule: &Rule, axes: &[Axis]) -> Vec<ShardRule> {
             reader.errors.push(error::hold(span));
             continue;
         }
-        typed.push(ShardRule { target, axes: by.clone(), via, hold: hold.is_some(), span: pattern.span });
+        typed.push(ShardRule { target, axes: by.clone(), via, hold: hold.is_some(), span: pattern.span, rule: rule.span, preset: None });
     }
     typed
 }
@@ -90,7 +112,16 @@ fn target(reader: &mut Reader, pattern: &Pattern) -> Option<ShardTarget> {
     if is_dim(&name.text) {
         return Some(ShardTarget::Dim(name.text.clone()));
     }
-    reader.errors.push(error::one_of(name.span, "shard", &name.text, &["a dim", "weights", "gradients", "moments"]));
+    let same = |dim: &&String| dim.eq_ignore_ascii_case(&name.text);
+    let found = match reader.constants.dims.iter().find(same) {
+        Some(dim) => wrong::dim_capital(name.span, &name.text, dim),
+        None => {
+            let states = STATES.iter().map(|(word, _)| *word);
+            let known: Vec<&str> = ["a dim"].into_iter().chain(states).chain(preset::NAMES.iter().map(|(word, _)| *word)).collect();
+            error::one_of(name.span, "shard", &name.text, &known)
+        }
+    };
+    reader.errors.push(found);
     None
 }
 
@@ -106,6 +137,10 @@ fn by(reader: &mut Reader, rule: &Rule, axes: &[Axis]) -> Option<Vec<String>> {
     };
     let mut names = Vec::new();
     factors(target, &mut names);
+    if let Some(found) = check::factors(target, &names) {
+        reader.errors.push(found);
+        return None;
+    }
     if let [(name, _)] = names.as_slice()
         && name == "whole"
     {

@@ -12,6 +12,7 @@ mod rules;
 mod train;
 
 pub use error::CODES;
+pub use mesh::wrong::CODES as MESH_CODES;
 pub(crate) use rules::{tune, tunes};
 
 use super::constants::{Constant, Constants};
@@ -28,6 +29,8 @@ pub(crate) struct Reader<'a> {
     pub overrides: &'a [(String, Expr)],
     /// Dims and numbers.
     pub constants: &'a mut Constants,
+    /// The name of the batch dim.
+    pub batch: Option<String>,
     /// What was found.
     pub errors: &'a mut Errors,
 }

@@ -1,0 +1,173 @@
+//! Why a value is brought elsewhere: the rule behind where it stood, the rule behind where it is wanted, and the edit that spares it.
+
+use super::words::Words;
+use crate::graph::ir::Role;
+use crate::op::{Body, Collective, Dim, Exchange, Index, Op, Value};
+use crate::shard::ir::{Axis, Placement};
+use crate::shard::moves::{Move, User};
+
+/// Sentences, and the edit.
+type Cause = (Vec<String>, Option<String>);
+
+/// The reasons of one collective of a move.
+pub fn of(words: &Words<'_>, body: &Body, one: &Move, collective: &Collective) -> Cause {
+    let axes: Vec<Axis> =
+        words.sharded.mesh.axes.iter().filter(|(_, data)| collective.axes.contains(&data.name)).map(|(axis, _)| axis).collect();
+    let Some(axis) = axes.first().copied() else { return Cause::default() };
+    let whole = |part: Dim| words.sharded.cuts.whole(part).0;
+    let this = Why { words, body, one, axis, names: collective.axes.join("*"), members: collective.members };
+    match collective.exchange {
+        Exchange::AllGather { part, .. } => this.gathered(whole(part)),
+        Exchange::AllToAll { part, into, .. } => this.exchanged(whole(part), whole(into)),
+        Exchange::ReduceScatter { part, .. } => this.reduced(Some(whole(part))),
+        Exchange::AllReduce { .. } => this.reduced(None),
+        Exchange::Permute { .. } => (vec![format!("keys and values go around the ranks along {}", this.names)], None),
+    }
+}
+
+struct Why<'a> {
+    words: &'a Words<'a>,
+    body: &'a Body,
+    one: &'a Move,
+    axis: Axis,
+    names: String,
+    members: u64,
+}
+
+impl Why<'_> {
+    fn dim(&self, dim: Dim) -> &str {
+        &self.words.dims()[dim].name
+    }
+
+    /// The rule that gives a dim of a tensor with these dims the axis.
+    fn rule(&self, dims: &[Dim], dim: Dim) -> Option<String> {
+        self.words.placing.reasons(dims).giver(dim, self.axis).map(|rule| self.words.rule(rule))
+    }
+
+    fn stands(&self, dim: Dim) -> String {
+        let (name, axes) = (self.dim(dim), &self.names);
+        match self.rule(&self.body.ty(self.one.value).dims, dim) {
+            Some(rule) => format!("it stands with {name} cut by {axes}: {rule}"),
+            None => format!("it was computed with {name} cut by {axes}, as its operands stand"),
+        }
+    }
+
+    fn gathered(&self, dim: Dim) -> Cause {
+        let stands = self.stands(dim);
+        let (name, axes, members) = (self.dim(dim), &self.names, self.members);
+        let rule = self.rule(&self.body.ty(self.one.value).dims, dim);
+        let edit = rule.map(|rule| format!("take {axes} from {rule}: {name} then stands whole along it, {members}x as much on a rank"));
+        (vec![stands, self.wanted(Some(dim))], edit)
+    }
+
+    fn exchanged(&self, dim: Dim, other: Dim) -> Cause {
+        let (mut why, edit) = self.gathered(dim);
+        why.push(format!("{} is cut by {} instead", self.dim(other), self.names));
+        (why, edit)
+    }
+
+    fn reduced(&self, scattered: Option<Dim>) -> Cause {
+        let axes = &self.names;
+        let Some((dim, dims, text)) = self.summed(self.one.value, 0) else {
+            return (vec![format!("ranks along {axes} hold parts of a sum"), self.wanted(scattered)], None);
+        };
+        let name = self.dim(dim);
+        let rule = self.rule(&dims, dim);
+        let by = rule.as_ref().map_or_else(String::new, |rule| format!(": {rule}"));
+        let why = format!("each rank has summed its part of {name} in {text}; {axes} cuts {name}{by}");
+        let batch = dim == self.words.graph.batch;
+        let edit = rule
+            .filter(|_| !batch)
+            .map(|rule| format!("take {axes} from {rule}: each rank then has all of {name}, {}x as much", self.members));
+        (vec![why, self.wanted(scattered)], edit)
+    }
+
+    /// Who wants the value, and why there.
+    fn wanted(&self, dim: Option<Dim>) -> String {
+        match self.one.user {
+            User::Output(role) => self.output(role),
+            User::Inst(at) => self.operand(at, dim),
+        }
+    }
+
+    fn output(&self, role: Role) -> String {
+        let ty = &self.body.ty(self.one.value).dims;
+        let rules = self.words.placing.reasons(ty);
+        let rules: Vec<String> = rules.given.iter().map(|(rule, _, _)| self.words.rule(rule)).collect();
+        let by = if rules.is_empty() { String::new() } else { format!(": {}", rules.join(", ")) };
+        match role {
+            Role::Result(_) => format!("the layer's result stands as the rules say{by}"),
+            Role::Stash(_) => format!("it is kept for the backward pass, as the rules say{by}"),
+            Role::ParamGrad(_) => format!("a cotangent stands as its value does{by}"),
+            Role::WeightGrad(_) => format!("a gradient stands as its weight does{by}"),
+            Role::Report(_) => "a number that is reported is summed over all ranks".to_string(),
+            role => format!("the program's output {role:?} stands as the rules say{by}"),
+        }
+    }
+
+    /// An instruction that wants the value: what among its operands and results has the axis.
+    fn operand(&self, at: usize, dim: Option<Dim>) -> String {
+        let inst = &self.body.insts[at];
+        let text = self.words.place(inst.origin);
+        let row = self.one.row.iter().flat_map(|row| inst.args.iter().zip(&row.args).chain(inst.results.iter().zip(&row.results)));
+        let others = row.filter(|(value, _)| **value != self.one.value);
+        let holder = others.into_iter().find_map(|(value, placed)| Some((*value, self.cut_here(placed, dim)?)));
+        if let Some((value, cut)) = holder {
+            let result = inst.results.contains(&value);
+            let name = if result { "its result".to_string() } else { self.words.value(self.body, value) };
+            let Some(rule) = self.rule(&self.body.ty(value).dims, cut) else { return self.unruled(at, cut) };
+            let by = format!(": {rule}");
+            return format!("{text} has {} on {} of {name}{by}", self.names, self.dim(cut));
+        }
+        match (&inst.op, dim) {
+            (Op::Attention(_) | Op::AttentionGrad(_), Some(dim)) if self.one.to.of(dim).is_empty() => {
+                format!("{text} needs all of {}: every query may see every key", self.dim(dim))
+            }
+            (_, Some(dim)) if self.one.to.of(dim).is_empty() => format!("{text} needs all of {}", self.dim(dim)),
+            _ => format!("{text} needs the finished sum"),
+        }
+    }
+
+    /// Why an instruction cuts a dim that no rule cuts: attention by heads.
+    fn unruled(&self, at: usize, cut: Dim) -> String {
+        let inst = &self.body.insts[at];
+        let (text, name, axes) = (self.words.place(inst.origin), self.dim(cut), &self.names);
+        match &inst.op {
+            Op::Attention(attention) | Op::AttentionGrad(attention) => {
+                let rule = self.rule(&[attention.query], attention.query).map_or_else(String::new, |rule| format!(" by {rule}"));
+                format!("{text} has {axes} on {name} while it runs, so that each query sees every key{rule}")
+            }
+            _ => format!("{text} has {axes} on {name}, as its other operands stand"),
+        }
+    }
+
+    /// A dim with the axis; the dim that is asked about itself does not explain anything.
+    fn cut_here(&self, placed: &Placement, dim: Option<Dim>) -> Option<Dim> {
+        let cut = placed.cuts.iter().find(|(_, axes)| axes.contains(&self.axis)).map(|(dim, _)| *dim);
+        cut.filter(|cut| Some(*cut) != dim || self.one.to.of(*cut).contains(&self.axis))
+    }
+
+    /// The dim whose parts a partial value was summed over, the dims of the operand that has it, and the text that sums.
+    fn summed(&self, value: Value, depth: u32) -> Option<(Dim, Vec<Dim>, String)> {
+        let inst = self.body.insts.iter().find(|inst| inst.results.contains(&value))?;
+        let cut = |arg: Value, dim: Dim| {
+            let dims = &self.body.ty(arg).dims;
+            (dims.contains(&dim) && self.words.placing.place(dims).of(dim).contains(&self.axis))
+                .then(|| (dim, dims.clone(), self.words.place(inst.origin)))
+        };
+        let over: Vec<Dim> = match &inst.op {
+            Op::Contract(over) | Op::Reduce(_, over) => over.clone(),
+            Op::Index(Index::Gather { over }) => vec![*over],
+            Op::Index(Index::Scatter { .. }) | Op::AttentionGrad(_) => {
+                let lost = inst.args.iter().flat_map(|arg| self.body.ty(*arg).dims.clone());
+                lost.filter(|dim| !self.body.ty(value).has(*dim)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let found = over.iter().find_map(|dim| inst.args.iter().find_map(|arg| cut(*arg, *dim)));
+        if found.is_some() || depth > 8 {
+            return found;
+        }
+        inst.args.iter().find_map(|arg| self.summed(*arg, depth + 1))
+    }
+}

@@ -1,0 +1,189 @@
+//! Rules and axes that do nothing, or not what they are for. All of these are warnings: the programs are right.
+
+use super::super::ir::{Axis, Level, Mesh, Rest};
+use super::super::placement::{Placing, Rule};
+use super::place;
+use crate::graph::ir::Graph;
+use crate::model::ir::{Weight, WeightData};
+use crate::model::settings::{Settings, ShardTarget, Via};
+use crate::op::{Dim, Op};
+use meshwright_grammar::{Diagnostic, Span};
+use std::collections::BTreeSet;
+
+/// An axis that cuts some weights leaves at most this share of all parameters whole, or the user hears of it.
+const WHOLE_SHARE: f64 = 0.5;
+
+/// What the warnings look at.
+pub struct Waste<'a> {
+    /// The graph before it is cut.
+    pub graph: &'a Graph,
+    /// The devices.
+    pub mesh: &'a Mesh,
+    /// The rules, after every tensor was placed.
+    pub placing: &'a Placing,
+    /// How state rests.
+    pub rest: &'a Rest,
+    /// The spec's words.
+    pub settings: &'a Settings,
+}
+
+impl Waste<'_> {
+    /// All warnings.
+    pub fn all(&self) -> Vec<Diagnostic> {
+        if self.settings.shard.is_empty() {
+            return vec![self.no_rules()];
+        }
+        let rules = self.placing.idle(&self.graph.dims).into_iter().filter(|(_, rule)| !self.stands_twice(rule));
+        let rules: Vec<Diagnostic> = rules.map(|(exists, rule)| if exists { self.shadowed(rule) } else { no_effect(rule) }).collect();
+        let axes = self.placing.unused_axes(self.mesh).into_iter().map(|axis| self.unused(axis));
+        let ways = self.placing.ways().filter(|rule| !self.is_query(rule)).map(via_unused);
+        let replicated = self.mesh.axes.keys().filter_map(|axis| self.replicated(axis));
+        rules.into_iter().chain(axes).chain(ways).chain(replicated).chain(self.state()).collect()
+    }
+
+    fn no_rules(&self) -> Diagnostic {
+        let ranks: u64 = self.mesh.axes.values().map(|axis| axis.size).product();
+        let first = self.mesh.axes.keys().next();
+        let name = first.map_or("data", |axis| &self.mesh.axes[axis].name);
+        let message = format!("the mesh has {ranks} devices and no rule says what they share: all compute the same");
+        place(Diagnostic::warning("shard::no_rules", message), first.and_then(|axis| self.axis_span(axis)), "cuts nothing").help(format!(
+            "add `shard {{ {} -> {name} }}`, or `fsdp -> {name}` to cut the weights' state too",
+            self.graph.dims[self.graph.batch].name
+        ))
+    }
+
+    /// Rules that the settings have already told as duplicates.
+    fn stands_twice(&self, rule: &Rule) -> bool {
+        let names = self.mesh.names(&rule.axes);
+        let same = |other: &&crate::model::settings::ShardRule| other.target == ShardTarget::Dim(rule.dim.clone()) && other.axes == names;
+        self.settings.shard.iter().filter(same).count() > 1
+    }
+
+    /// Dims of every weight and value, each set once.
+    fn tensors(&self) -> BTreeSet<Vec<Dim>> {
+        let values = self.graph.segments.values().flat_map(|data| data.forward_only.body.values.values());
+        values.map(|value| value.ty.dims.clone()).chain(self.graph.weights.values().map(WeightData::dims)).collect()
+    }
+
+    fn shadowed(&self, rule: &Rule) -> Diagnostic {
+        let all = self.tensors();
+        let named = |dims: &&Vec<Dim>| dims.iter().any(|dim| self.graph.dims[*dim].name == rule.dim);
+        let (mut count, mut first) = (0, None);
+        for dims in all.iter().filter(named) {
+            count += 1;
+            let reasons = self.placing.reasons(dims);
+            let skipped = reasons.skipped.iter().find(|(other, _)| other.span == rule.span).map(|(_, skipped)| *skipped);
+            if let (None, Some(skipped)) = (&first, skipped) {
+                let giver = skipped.axis.and_then(|axis| reasons.giver(skipped.holder, axis)).and_then(|rule| rule.span);
+                first = Some((skipped.axis, giver, self.graph.dims[skipped.holder].name.clone()));
+            }
+        }
+        let what = match &first {
+            Some((Some(axis), _, holder)) => format!(
+                "in all {count} kinds of tensors that have it an earlier rule has taken `{}`, first for `{holder}`",
+                self.mesh.axes[*axis].name
+            ),
+            _ => "an earlier rule says that it stays whole".to_string(),
+        };
+        let found = place(
+            Diagnostic::warning("shard::shadowed", format!("the rule for `{}` cuts nothing: {what}", rule.dim)),
+            rule.span,
+            "comes too late",
+        );
+        let earlier = first.and_then(|(_, giver, _)| giver);
+        place(found, earlier, "takes it first").help("move the rule up if it shall win, else remove it")
+    }
+
+    fn unused(&self, axis: Axis) -> Diagnostic {
+        let data = &self.mesh.axes[axis];
+        let span = self.axis_span(axis);
+        if !self.rest.axes.contains(&axis) {
+            let message = format!("the axis `{}` cuts nothing: its {} devices compute the same", data.name, data.size);
+            return place(Diagnostic::warning("shard::idle_axis", message), span, "in no rule that has an effect")
+                .help(format!("write a rule such as `Batch -> {}`, or remove the axis", data.name));
+        }
+        let batch = &self.graph.dims[self.graph.batch].name;
+        let message = format!("`{}` cuts how state rests and nothing else: its {} devices compute the same samples", data.name, data.size);
+        place(Diagnostic::warning("shard::same_work", message), span, "no work is shared")
+            .help(format!("add `{batch} -> {}`, so that each device has samples of its own, as in `fsdp -> {}`", data.name, data.name))
+    }
+
+    fn axis_span(&self, axis: Axis) -> Option<Span> {
+        self.settings.mesh.iter().find(|own| own.name == self.mesh.axes[axis].name).map(|own| own.span)
+    }
+
+    /// Whether some attention has a dim of this rule as its queries.
+    fn is_query(&self, rule: &Rule) -> bool {
+        let insts = self.graph.segments.values().flat_map(|data| &data.forward_only.body.insts);
+        let mut queries = insts.filter_map(|inst| if let Op::Attention(attention) = &inst.op { Some(attention.query) } else { None });
+        queries.any(|query| self.placing.name(query) == rule.dim)
+    }
+
+    fn elements(&self, weight: Weight) -> u64 {
+        let data = &self.graph.weights[weight];
+        data.dims().iter().fold(data.count, |all, dim| all.saturating_mul(self.graph.dims[*dim].size))
+    }
+
+    fn placed(&self, weight: Weight) -> Vec<Axis> {
+        self.placing.place(&self.graph.weights[weight].dims()).axes()
+    }
+
+    /// An axis that cuts weights, but not most of them.
+    fn replicated(&self, axis: Axis) -> Option<Diagnostic> {
+        let inputs: Vec<Dim> = self.graph.inputs.iter().flat_map(|(_, port)| self.graph.ports[*port].dims.clone()).collect();
+        let cut = |weight: &Weight| {
+            let placed = self.placing.place(&self.graph.weights[*weight].dims());
+            placed.cuts.iter().any(|(dim, axes)| axes.contains(&axis) && !inputs.contains(dim))
+        };
+        let (cut, whole): (Vec<Weight>, Vec<Weight>) = self.graph.weights.keys().partition(cut);
+        let sum = |weights: &[Weight]| weights.iter().map(|weight| self.elements(*weight)).sum::<u64>();
+        let (parts, rest) = (sum(&cut), sum(&whole));
+        let share = rest as f64 / (parts + rest).max(1) as f64;
+        let largest = whole.iter().copied().max_by_key(|weight| self.elements(*weight))?;
+        if cut.is_empty() || share <= WHOLE_SHARE {
+            return None;
+        }
+        let (name, size, all) = (&self.mesh.axes[axis].name, self.mesh.axes[axis].size, parts + rest);
+        let message =
+            format!("`{name}` cuts {parts} of {all} parameters: {rest}, {:.0} %, stand whole on each of its {size} devices", 100.0 * share);
+        let data = &self.graph.weights[largest];
+        let dims: Vec<&str> = data.dims().iter().map(|dim| self.graph.dims[*dim].name.as_str()).collect();
+        let help = format!(
+            "the largest is `{}` [{}] with {}: cut one of its dims by `{name}`",
+            data.path,
+            dims.join(", "),
+            self.elements(largest)
+        );
+        Some(place(Diagnostic::warning("shard::replicated", message), self.axis_span(axis), "cuts few weights").help(help))
+    }
+
+    /// State that shall rest in pieces along axes that already cut its dims.
+    fn state(&self) -> Option<Diagnostic> {
+        let along = |weight: Weight| self.placed(weight).iter().any(|axis| self.rest.axes.contains(axis));
+        if self.rest.level == Level::Whole || !self.graph.weights.keys().all(along) {
+            return None;
+        }
+        let all: u64 = self.graph.weights.keys().map(|weight| self.elements(weight)).sum();
+        let axes = self.mesh.names(&self.rest.axes).join(" * ");
+        let states = [ShardTarget::Weights, ShardTarget::Gradients, ShardTarget::Moments];
+        let span = self.settings.shard.iter().find(|rule| states.contains(&rule.target)).map(|rule| rule.span);
+        let message = format!("rules for dims cut all {all} parameters along `{axes}` already: nothing is left to rest in pieces along it");
+        let found = place(Diagnostic::warning("shard::nothing_left", message), span, "has no effect");
+        Some(found.help("remove this rule, or name another axis"))
+    }
+}
+
+fn no_effect(rule: &Rule) -> Diagnostic {
+    let found = Diagnostic::warning("shard::no_effect", format!("the rule for `{}` has no effect: no tensor has this dim", rule.dim));
+    place(found, rule.span, "cuts nothing").help("check the dim's name, or remove the rule")
+}
+
+fn via_unused(rule: &Rule) -> Diagnostic {
+    let way = match rule.via {
+        Via::Gather => "gather",
+        Via::Heads => "heads",
+        Via::Ring => "ring",
+    };
+    let message = format!("`via {way}` has no effect: no attention has its queries along `{}`", rule.dim);
+    place(Diagnostic::warning("shard::via_unused", message), rule.span, "needed whole by nothing").help("remove `via` from this rule")
+}

@@ -1,0 +1,176 @@
+//! `meshwright verify SPEC`: does the mesh compute what one device computes?
+//!
+//! The model is made as small as its mesh allows, runs on virtual devices and on one, from the same weights and on the same random inputs, and
+//! loss and gradients are compared.
+
+use crate::outcome::{Failure, Outcome, print_json, print_text};
+use crate::spec::{SpecArguments, alone};
+use meshwright_compiler::shrink::{self, Shrunk};
+use meshwright_plan::Plan;
+use meshwright_plan::print::human;
+use meshwright_runtime::execute::Fleet;
+use meshwright_runtime::execute::compare::{self, Compared};
+use meshwright_runtime::pool::Pool;
+use serde_json::json;
+
+/// More virtual devices than this take longer than a person waits.
+const MOST_RANKS: u64 = 1024;
+
+/// Losses that are compared.
+const STEPS: u64 = 4;
+
+/// Differences that are named.
+const NAMED: usize = 5;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    spec: SpecArguments,
+    /// Run the model at its own size.
+    #[arg(long)]
+    full: bool,
+    /// Seed of weights and inputs.
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+}
+
+/// What was found.
+struct Verdict {
+    name: String,
+    mesh: String,
+    ranks: u64,
+    shrunk: Shrunk,
+    /// Of each step: on the mesh, on one device.
+    losses: Vec<[f64; 2]>,
+    same_weights: bool,
+    gradients: Vec<Compared>,
+}
+
+/// Shrinks, runs twice, compares.
+pub fn run(arguments: &Arguments, json: bool) -> Outcome {
+    let opened = arguments.spec.open()?;
+    let mesh = opened.compile(&[])?.plan.mesh;
+    let ranks = mesh.ranks();
+    if ranks == 1 {
+        return Err(Failure::Usage(format!(
+            "{} has no mesh, so there is nothing to compare; give it one, as in 'mesh {{ data = 2 }}' and 'shard {{ Batch -> data }}'",
+            arguments.spec.spec.display()
+        )));
+    }
+    if ranks > MOST_RANKS {
+        let sizes: Vec<String> = mesh.axes.iter().map(|axis| format!("{} {}", axis.name, axis.size)).collect();
+        let sizes = sizes.join(", ");
+        return Err(Failure::Usage(format!(
+            "{ranks} ranks ({sizes}) are more than the {MOST_RANKS} that run here; make axes smaller with --set mesh.AXIS=2"
+        )));
+    }
+    let shrunk = if arguments.full { Shrunk::default() } else { shrink::shrink(&opened.tree, &opened.overrides) };
+    let single = [shrunk.overrides.clone(), alone(&mesh)].concat();
+    let plans = [opened.compile(&shrunk.overrides)?.plan, opened.compile(&single)?.plan];
+    let verdict = compare(plans, shrunk, arguments.seed)?;
+    if json {
+        print_json(&verdict.json());
+    } else {
+        print_text(&verdict.text());
+    }
+    verdict.outcome()
+}
+
+fn compare(plans: [Plan; 2], shrunk: Shrunk, seed: u64) -> Result<Verdict, Failure> {
+    let (name, mesh, ranks) = (plans[0].name.clone(), plans[0].mesh.clone(), plans[0].mesh.ranks());
+    crate::memory::fits(&plans[0])?;
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut fleets = Vec::new();
+    for plan in plans {
+        let mut fleet = Fleet::new(plan, Pool::new(threads, false), seed)?;
+        fleet.initialise();
+        compare::fill(&mut fleet, seed);
+        fleets.push(fleet);
+    }
+    let [many, one] = &mut fleets[..] else { unreachable!("two plans make two fleets") };
+    let same_weights = compare::equal_weights(many, one);
+    let mut losses = vec![[compare::loss(many, 1)?, compare::loss(one, 1)?]];
+    let gradients = compare::gradients(many, one);
+    for step in 2..=STEPS {
+        losses.push([compare::loss(many, step)?, compare::loss(one, step)?]);
+    }
+    let mesh: Vec<String> = mesh.axes.iter().map(|axis| format!("{} {}", axis.name, axis.size)).collect();
+    Ok(Verdict { name, mesh: mesh.join(", "), ranks, shrunk, losses, same_weights, gradients })
+}
+
+impl Verdict {
+    fn loss_passes(&self, step: usize) -> bool {
+        let [found, wanted] = self.losses[step];
+        let granted = if step == 0 { compare::LOSS } else { compare::CURVE };
+        (found - wanted).abs() <= granted * wanted.abs()
+    }
+
+    /// What differs, the worst first.
+    fn wrong(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if !self.same_weights {
+            wrong.push("initial weights differ".to_string());
+        }
+        let losses = (0..self.losses.len()).filter(|step| !self.loss_passes(*step));
+        wrong.extend(losses.map(|step| {
+            format!("the loss of step {}: {} on the mesh, {} on one device", step + 1, self.losses[step][0], self.losses[step][1])
+        }));
+        let mut bad: Vec<&Compared> = self.gradients.iter().filter(|one| !one.passes()).collect();
+        bad.sort_by(|a, b| (b.off / b.granted).total_cmp(&(a.off / a.granted)));
+        wrong.extend(
+            bad.into_iter().map(|one| format!("the gradient of {}: off by {:.1e}, granted {:.1e}", one.worst, one.off, one.granted)),
+        );
+        wrong
+    }
+
+    fn outcome(&self) -> Outcome {
+        let wrong = self.wrong();
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let more = if wrong.len() > NAMED { format!(", and {} more", wrong.len() - NAMED) } else { String::new() };
+        let first = wrong.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+        Err(Failure::Run(format!("the mesh does not compute what one device computes: {first}{more}")))
+    }
+
+    fn text(&self) -> String {
+        let mut out = format!("{} on {} ranks ({}), and on one device\n", self.name, self.ranks, self.mesh);
+        let changes: Vec<String> = self.shrunk.changes.iter().map(|(name, before, now)| format!("{name} {before} -> {now}")).collect();
+        if !changes.is_empty() {
+            out.push_str(&format!("made smaller: {}\n", changes.join(", ")));
+        }
+        for (step, [found, wanted]) in self.losses.iter().enumerate() {
+            let relative = (found - wanted).abs() / wanted.abs();
+            out.push_str(&format!("loss of step {}  {found:.6}  {wanted:.6}  error {relative:.1e}\n", step + 1));
+        }
+        let width = self.gradients.iter().map(|one| one.path.chars().count()).max().unwrap_or(0).max("gradient of".len());
+        out.push_str(&format!("{:width$}  {:>9}  {:>8}  {:>8}  of what is granted\n", "gradient of", "bytes", "norm", "error"));
+        for one in &self.gradients {
+            let share = format!("{:.1} %", 100.0 * one.off / one.granted);
+            let (bytes, norm, relative) = (human(4 * one.elements), one.norm, one.relative());
+            out.push_str(&format!(
+                "{:width$}  {bytes:>9}  {norm:8.1e}  {relative:8.1e}  {share:>7}{}\n",
+                one.path,
+                if one.passes() { "" } else { "  differs" }
+            ));
+        }
+        if self.wrong().is_empty() {
+            out.push_str(&format!("OK: {} losses and {} gradients agree\n", self.losses.len(), self.gradients.len()));
+        }
+        out
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let changes = |(name, before, now): &(String, u64, u64)| json!({ "name": name, "before": before, "now": now });
+        let gradient = |one: &Compared| {
+            json!({
+                "weight": one.path, "elements": one.elements, "worst": one.worst, "norm": one.norm, "off": one.off,
+                "granted": one.granted, "passes": one.passes(),
+            })
+        };
+        json!({
+            "model": self.name, "mesh": self.mesh, "ranks": self.ranks, "shrunk": self.shrunk.changes.iter().map(changes).collect::<Vec<_>>(),
+            "losses": self.losses, "gradients": self.gradients.iter().map(gradient).collect::<Vec<_>>(), "differs": self.wrong(),
+        })
+    }
+}
