@@ -54,7 +54,7 @@ fn faults(case: &Path) -> Vec<String> {
         bad.push(format!("  loss {found}, on one device {wanted}"));
     }
     let gradients = compare::gradients(&mesh, &one);
-    assert_eq!(gradients.len(), one.plan().weights.len(), "every weight is trained");
+    assert_eq!(gradients.len(), one.plan().weights.len(), "every weight is compared");
     let wrong = gradients.iter().filter(|one| !one.passes());
     bad.extend(wrong.map(|one| format!("  {}: off by {:.3e}, granted {:.3e}", one.worst, one.off, one.granted)));
     let norms = [&mesh, &one].map(|fleet| fleet.readout("grad_norm").expect("a norm"));

@@ -35,7 +35,7 @@ pub enum Op {
     Anchor,
     /// The identity; no gradient passes.
     Stop,
-    /// The ranks of a group exchange values: one argument, one result. Only in local programs, see [`crate::shard`].
+    /// The ranks of a group exchange values: one argument, one result. Only in local programs, which the stage `shard` makes.
     Collective(Collective),
 }
 

@@ -93,23 +93,32 @@ impl Launch<'_> {
         self.cut(slot).with(looked_up)
     }
 
-    /// Axes along which a rank takes its own part of an operand, by its number.
-    fn taken(&self, slot: Slot) -> Set {
-        let Some(rows) = self.kernel.rows() else { return Set::NONE };
-        let index = |node: &NodeData| match node {
-            NodeData::Load { slot: own, gather: Some(gather), .. } if *own == slot => Some(gather.index),
-            _ => None,
-        };
-        rows.nodes.values().filter_map(index).fold(Set::NONE, |set, node| match &rows.nodes[node] {
-            NodeData::Coordinate(own) if own.back == 0 => set.with(Set::of(self.mesh, &own.axes)),
-            _ => set,
-        })
-    }
-
     /// Whether values along this operand are looked up by an index.
     fn is_looked_up(&self, slot: Slot) -> bool {
         let looked_up = |node: &NodeData| matches!(node, NodeData::Load { slot: own, gather: Some(_), .. } if *own == slot);
         self.kernel.rows().is_some_and(|rows| rows.nodes.values().any(looked_up))
+    }
+
+    /// Axes along which every rank looks up its own part of an operand that is whole: all reads are at the rank's number, among as many parts as
+    /// there are ranks.
+    fn own_part(&self, slot: Slot) -> Set {
+        let Some(rows) = self.kernel.rows() else { return Set::NONE };
+        let mut own: Option<Set> = None;
+        for node in rows.nodes.values() {
+            let NodeData::Load { slot: read, gather, .. } = node else { continue };
+            if *read != slot {
+                continue;
+            }
+            let axes = gather.and_then(|gather| match &rows.nodes[gather.index] {
+                NodeData::Coordinate(own) if own.times == 1 && own.back == 0 && gather.size == self.mesh.size(&own.axes) => {
+                    Some(Set::of(self.mesh, &own.axes))
+                }
+                _ => None,
+            });
+            let axes = axes.unwrap_or(Set::NONE);
+            own = Some(if own.is_none_or(|own| own == axes) { axes } else { Set::NONE });
+        }
+        own.unwrap_or(Set::NONE)
     }
 
     /// What an operand reads differs along just the axes that cut its dims.
@@ -119,7 +128,7 @@ impl Launch<'_> {
         }
         let (held, cut) = (self.held(slot), self.cut(slot));
         self.element(slot, &held)?;
-        if !held.most.with(self.taken(slot)).holds(cut) {
+        if !held.most.with(self.own_part(slot)).holds(cut) {
             let message =
                 format!("has dims cut along {}, but all ranks along {} hold the same", self.show(cut), self.show(cut.without(held.most)));
             return Err(self.fault(Rule::Placement, slot, &message));
@@ -291,6 +300,8 @@ impl Launch<'_> {
         if let Some(op) = collective.exchange.reduction() {
             self.reduces(read, &held, op, axes)?;
             left.partial = held.partial.without(axes);
+            // a sum over all members of a ring stands nowhere on it
+            left.moved = left.moved.map(|moved| moved.into_iter().filter(|(ring, _)| !axes.holds(*ring)).collect());
         } else if !held.most.holds(axes) || held.partial.all().meets(axes) {
             let message = format!("is no part of a whole along {}", self.show(axes.without(held.most).with(held.partial.all().both(axes))));
             return Err(self.fault(Rule::Placement, read, &message));

@@ -81,22 +81,24 @@ pub fn equal_weights(found: &Fleet, wanted: &Fleet) -> bool {
     pairs(found, wanted).all(|(own, other)| (0..own.count).all(|copy| found.weight(own, copy) == wanted.weight(other, copy)))
 }
 
-/// Every trained weight's gradient after a step, against that of another fleet.
+/// Every weight's gradient after a step, against that of another fleet; of weights that are not trained (states), their values.
 pub fn gradients(found: &Fleet, wanted: &Fleet) -> Vec<Compared> {
-    let of = |weight: &Weight, copy| wanted.gradient(weight, copy);
+    let gradient =
+        |fleet: &Fleet, weight: &Weight, copy: u64| fleet.gradient(weight, copy).unwrap_or_else(|| fleet.weight(weight, copy)).into_owned();
+    let of = |weight: &Weight, copy| gradient(wanted, weight, copy);
     let squares = |values: &[f32]| values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
-    let copies = |weight: &Weight| (0..weight.count).filter_map(|copy| of(weight, copy)).map(|own| squares(&own)).sum::<f64>();
+    let copies = |weight: &Weight| (0..weight.count).map(|copy| squares(&of(weight, copy))).sum::<f64>();
     let all = wanted.plan().weights.iter().map(copies).sum::<f64>().sqrt();
     let compare = |(own, other): (&Weight, &Weight)| {
-        let copies = (0..own.count).filter_map(|copy| {
-            let (value, expected) = (found.gradient(own, copy)?, of(other, copy)?);
+        let copies = (0..own.count).map(|copy| {
+            let (value, expected) = (gradient(found, own, copy), of(other, copy));
             let off = value.iter().zip(expected.iter()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>().sqrt();
             let norm = squares(&expected).sqrt();
             let granted = GRADIENT.0 * norm + GRADIENT.1 * all;
             // Not a number is as far off as can be.
             let off = if off.is_nan() { f64::INFINITY } else { off };
             let elements = expected.len() as u64 * own.count;
-            Some(Compared { path: own.path.clone(), elements, worst: own.name(copy), off, norm, granted })
+            Compared { path: own.path.clone(), elements, worst: own.name(copy), off, norm, granted }
         });
         copies.max_by(|a, b| (a.off / a.granted).total_cmp(&(b.off / b.granted)))
     };
