@@ -65,7 +65,7 @@ fn place(diagnostic: Diagnostic, span: Option<Span>, text: &str) -> Diagnostic {
 pub fn microbatches(name: &str, size: u64, microbatches: u64, span: Option<Span>) -> Diagnostic {
     let message =
         format!("`{name}` = {size} cannot be cut into {microbatches} microbatches: {size} / {microbatches} leaves {}", size % microbatches);
-    let below = (1..=microbatches).rev().find(|count| size % count == 0).unwrap_or(1);
+    let below = (1..=microbatches).rev().find(|count| size.is_multiple_of(*count)).unwrap_or(1);
     place(Diagnostic::error("graph::microbatches", message), span, "its size is cut")
         .help(format!("set `train.microbatches` to {below}, or `{name}` to {}", size.next_multiple_of(microbatches)))
 }

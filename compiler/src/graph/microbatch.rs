@@ -64,7 +64,7 @@ fn divide(dims: &mut Dims, parts: &BTreeSet<Dim>, count: u64) -> Vec<Diagnostic>
     let mut errors = Vec::new();
     for dim in parts {
         let data = &mut dims[*dim];
-        if data.size % count == 0 {
+        if data.size.is_multiple_of(count) {
             data.size /= count;
         } else {
             errors.push(error::microbatches(&data.name, data.size, count, data.span));

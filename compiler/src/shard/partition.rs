@@ -140,17 +140,21 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
     }
 
-    /// A value at a placement: as it stands there already, or brought there.
+    /// A value at a placement: as it stands there already, or brought there. What is partial is reduced to where it stands by the rules, once for all.
     pub fn want(&mut self, value: Value, wanted: &Placement, origin: Origin) -> Value {
         self.settle(value);
+        let held = self.held[value].iter().any(|(placement, _)| placement == wanted);
+        if !held && self.raw[value].partial.is_some() && wanted.partial.is_none() {
+            let own = self.part.placing.place(&self.old.ty(value).dims);
+            self.bring(value, &own, origin);
+        }
+        self.bring(value, wanted, origin)
+    }
+
+    /// The same, straight from where the value stands.
+    fn bring(&mut self, value: Value, wanted: &Placement, origin: Origin) -> Value {
         if let Some((_, local)) = self.held[value].iter().find(|(placement, _)| placement == wanted) {
             return *local;
-        }
-        if self.raw[value].partial.is_some() && wanted.partial.is_none() {
-            let own = self.part.placing.place(&self.old.ty(value).dims);
-            if own != *wanted {
-                self.want(value, &own, origin);
-            }
         }
         let complete = |(placement, _): &&(Placement, Value)| placement.partial.is_none() || wanted.partial.is_some();
         let cost = |(placement, _): &&(Placement, Value)| steps(placement, wanted).iter().filter(|step| step.exchanges()).count();
@@ -238,7 +242,8 @@ impl<'a, 'b> Walk<'a, 'b> {
     fn spread(&mut self, value: Value, own: Placement, axes: &[Axis], origin: Origin) -> Value {
         let open = self.raw[value].partial_axes().to_vec();
         let (stay, missing): (Vec<Axis>, Vec<Axis>) = axes.iter().copied().partition(|axis| open.contains(axis));
-        let local = self.want(value, &own.summed(&stay, Reduce::Sum), origin);
+        self.settle(value);
+        let local = self.bring(value, &own.summed(&stay, Reduce::Sum), origin);
         if missing.is_empty() {
             return local;
         }

@@ -5,6 +5,7 @@
 
 use super::ir::{Axis, Placement};
 use crate::op::{Dim, Reduce};
+use std::collections::BTreeSet;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,10 +33,7 @@ impl Step {
 pub fn steps(from: &Placement, to: &Placement) -> Vec<Step> {
     let mut now = from.clone();
     let mut steps = reductions(&mut now, to);
-    let dims: Vec<Dim> = now.cuts.keys().chain(to.cuts.keys()).copied().collect();
-    let mut dims: Vec<Dim> = dims.into_iter().collect();
-    dims.sort_unstable();
-    dims.dedup();
+    let dims: BTreeSet<Dim> = now.cuts.keys().chain(to.cuts.keys()).copied().collect();
     for dim in &dims {
         let surplus = now.of(*dim)[common(now.of(*dim), to.of(*dim))..].to_vec();
         if surplus.is_empty() {
@@ -70,7 +68,7 @@ fn reductions(now: &mut Placement, to: &Placement) -> Vec<Step> {
     let Some((axes, reduce)) = now.partial.clone() else { return Vec::new() };
     let (stay, mut open): (Vec<Axis>, Vec<Axis>) = axes.into_iter().partition(|axis| to.partial_axes().contains(axis));
     let mut steps = Vec::new();
-    for (dim, _) in &to.cuts {
+    for dim in to.cuts.keys() {
         let Some(missing) = added(now, to, *dim) else { continue };
         let part: Vec<Axis> = missing.iter().copied().take_while(|axis| open.contains(axis)).collect();
         if !part.is_empty() {

@@ -257,7 +257,7 @@ impl Known<'_> {
         let shared = |dim: &&Dim| [inst.args[1], inst.args[2]].iter().all(|key| self.dims(*key).contains(dim));
         let own = |dim: &&Dim| **dim != attention.query && **dim != attention.feature;
         // the last of the shared dims: batch dims come first in every layout
-        let Some(heads) = self.dims(inst.args[0]).iter().filter(own).filter(shared).next_back().copied() else { return };
+        let Some(heads) = self.dims(inst.args[0]).iter().filter(own).rfind(shared).copied() else { return };
         placed.set(attention.query, &stay);
         let all = [placed.of(heads), &axes].concat();
         placed.set(heads, &all);

@@ -30,7 +30,7 @@ impl Arena {
         unsafe {
             libc::madvise(start, bytes, libc::MADV_HUGEPAGE);
         }
-        let start = NonNull::new(start.cast::<u8>()).ok_or_else(|| Error::Memory { bytes: bytes as u64 })?;
+        let start = NonNull::new(start.cast::<u8>()).ok_or(Error::Memory { bytes: bytes as u64 })?;
         Ok(Arena { start, bytes })
     }
 
