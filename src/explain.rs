@@ -48,7 +48,8 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
         }
         (None, None) => {
             let nearest = meshwright_grammar::word::nearest(wanted, all.iter().map(|(code, _, _)| *code));
-            let hint = nearest.map_or_else(|| "see 'meshwright explain' for all codes".to_string(), |near| format!("did you mean '{near}'?"));
+            let hint =
+                nearest.map_or_else(|| "see 'meshwright explain' for all codes".to_string(), |near| format!("did you mean '{near}'?"));
             Err(Failure::Usage(format!("there is no error code '{wanted}', and no such file; {hint}")))
         }
     }

@@ -60,7 +60,9 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     if ranks > MOST_RANKS {
         let sizes: Vec<String> = mesh.axes.iter().map(|axis| format!("{} {}", axis.name, axis.size)).collect();
         let sizes = sizes.join(", ");
-        return Err(Failure::Usage(format!("{ranks} ranks ({sizes}) are more than the {MOST_RANKS} that run here; make axes smaller with --set mesh.AXIS=2")));
+        return Err(Failure::Usage(format!(
+            "{ranks} ranks ({sizes}) are more than the {MOST_RANKS} that run here; make axes smaller with --set mesh.AXIS=2"
+        )));
     }
     let shrunk = if arguments.full { Shrunk::default() } else { shrink::shrink(&opened.tree, &opened.overrides) };
     let single = [shrunk.overrides.clone(), alone(&mesh)].concat();
@@ -110,10 +112,14 @@ impl Verdict {
             wrong.push("initial weights differ".to_string());
         }
         let losses = (0..self.losses.len()).filter(|step| !self.loss_passes(*step));
-        wrong.extend(losses.map(|step| format!("the loss of step {}: {} on the mesh, {} on one device", step + 1, self.losses[step][0], self.losses[step][1])));
+        wrong.extend(losses.map(|step| {
+            format!("the loss of step {}: {} on the mesh, {} on one device", step + 1, self.losses[step][0], self.losses[step][1])
+        }));
         let mut bad: Vec<&Compared> = self.gradients.iter().filter(|one| !one.passes()).collect();
         bad.sort_by(|a, b| (b.off / b.granted).total_cmp(&(a.off / a.granted)));
-        wrong.extend(bad.into_iter().map(|one| format!("the gradient of {}: off by {:.1e}, granted {:.1e}", one.worst, one.off, one.granted)));
+        wrong.extend(
+            bad.into_iter().map(|one| format!("the gradient of {}: off by {:.1e}, granted {:.1e}", one.worst, one.off, one.granted)),
+        );
         wrong
     }
 
@@ -142,7 +148,11 @@ impl Verdict {
         for one in &self.gradients {
             let share = format!("{:.1} %", 100.0 * one.off / one.granted);
             let (bytes, norm, relative) = (human(4 * one.elements), one.norm, one.relative());
-            out.push_str(&format!("{:width$}  {bytes:>9}  {norm:8.1e}  {relative:8.1e}  {share:>7}{}\n", one.path, if one.passes() { "" } else { "  differs" }));
+            out.push_str(&format!(
+                "{:width$}  {bytes:>9}  {norm:8.1e}  {relative:8.1e}  {share:>7}{}\n",
+                one.path,
+                if one.passes() { "" } else { "  differs" }
+            ));
         }
         if self.wrong().is_empty() {
             out.push_str(&format!("OK: {} losses and {} gradients agree\n", self.losses.len(), self.gradients.len()));
@@ -162,5 +172,32 @@ impl Verdict {
             "model": self.name, "mesh": self.mesh, "ranks": self.ranks, "shrunk": self.shrunk.changes.iter().map(changes).collect::<Vec<_>>(),
             "losses": self.losses, "gradients": self.gradients.iter().map(gradient).collect::<Vec<_>>(), "differs": self.wrong(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(off: f64) -> Verdict {
+        let gradient = |path: &str, off| Compared { path: path.into(), elements: 4, worst: path.into(), off, norm: 1.0, granted: 1e-5 };
+        Verdict {
+            name: "Gpt".into(),
+            mesh: "data 2".into(),
+            ranks: 2,
+            shrunk: Shrunk::default(),
+            losses: vec![[1.0, 1.0]],
+            same_weights: true,
+            gradients: vec![gradient("Gpt.table", 1e-7), gradient("Gpt.head", off)],
+        }
+    }
+
+    #[test]
+    fn a_difference_fails_and_is_named() {
+        assert!(verdict(1e-6).outcome().is_ok());
+        for off in [1e-3, f64::INFINITY] {
+            let Err(Failure::Run(message)) = verdict(off).outcome() else { panic!("{off} is too far off") };
+            assert!(message.contains("the gradient of Gpt.head: off by") && !message.contains("Gpt.table"), "{message}");
+        }
     }
 }

@@ -6,10 +6,8 @@ use crate::{folder, snapshot, spec};
 use meshwright_compiler::explain::{Explained, explain};
 
 /// Cases, and what is asked of each.
-const ASKED: [(&str, &[&str]); 2] = [
-    ("gpt_three", &["Attention.query", "Block.y", "tokens", "place", "Block"]),
-    ("llama_heads_data", &["Attention.key", "Block"]),
-];
+const ASKED: [(&str, &[&str]); 2] =
+    [("gpt_three", &["Attention.query", "Block.y", "tokens", "place", "Block"]), ("llama_heads_data", &["Attention.key", "Block"])];
 
 #[test]
 fn every_collective_has_a_cause() {
@@ -23,7 +21,9 @@ fn every_collective_has_a_cause() {
             let explained = explain(&compiled, &sources, what).unwrap_or_else(|names| panic!("{what} is none of {names:?}"));
             if let Explained::Layers(layers) = &explained {
                 let all = layers.iter().flat_map(|layer| layer.programs.iter().flat_map(|(_, all)| all));
-                wrong.extend(all.filter(|one| one.why.is_empty()).map(|one| format!("{case}: {} of {} has no cause", one.exchange, one.value)));
+                wrong.extend(
+                    all.filter(|one| one.why.is_empty()).map(|one| format!("{case}: {} of {} has no cause", one.exchange, one.value)),
+                );
             }
             text.push_str(&format!("explain {what}\n\n{explained}\n"));
         }

@@ -11,7 +11,8 @@ type Cause = (Vec<String>, Option<String>);
 
 /// The reasons of one collective of a move.
 pub fn of(words: &Words<'_>, body: &Body, one: &Move, collective: &Collective) -> Cause {
-    let axes: Vec<Axis> = words.sharded.mesh.axes.iter().filter(|(_, data)| collective.axes.contains(&data.name)).map(|(axis, _)| axis).collect();
+    let axes: Vec<Axis> =
+        words.sharded.mesh.axes.iter().filter(|(_, data)| collective.axes.contains(&data.name)).map(|(axis, _)| axis).collect();
     let Some(axis) = axes.first().copied() else { return Cause::default() };
     let whole = |part: Dim| words.sharded.cuts.whole(part).0;
     let this = Why { words, body, one, axis, names: collective.axes.join("*"), members: collective.members };
@@ -74,7 +75,9 @@ impl Why<'_> {
         let by = rule.as_ref().map_or_else(String::new, |rule| format!(": {rule}"));
         let why = format!("each rank has summed its part of {name} in {text}; {axes} cuts {name}{by}");
         let batch = dim == self.words.graph.batch;
-        let edit = rule.filter(|_| !batch).map(|rule| format!("take {axes} from {rule}: each rank then has all of {name}, {}x as much", self.members));
+        let edit = rule
+            .filter(|_| !batch)
+            .map(|rule| format!("take {axes} from {rule}: each rank then has all of {name}, {}x as much", self.members));
         (vec![why, self.wanted(scattered)], edit)
     }
 
@@ -148,7 +151,8 @@ impl Why<'_> {
         let inst = self.body.insts.iter().find(|inst| inst.results.contains(&value))?;
         let cut = |arg: Value, dim: Dim| {
             let dims = &self.body.ty(arg).dims;
-            (dims.contains(&dim) && self.words.placing.place(dims).of(dim).contains(&self.axis)).then(|| (dim, dims.clone(), self.words.place(inst.origin)))
+            (dims.contains(&dim) && self.words.placing.place(dims).of(dim).contains(&self.axis))
+                .then(|| (dim, dims.clone(), self.words.place(inst.origin)))
         };
         let over: Vec<Dim> = match &inst.op {
             Op::Contract(over) | Op::Reduce(_, over) => over.clone(),

@@ -35,7 +35,8 @@ fn program(
     times: (u64, u64),
     layer: Option<&str>,
 ) -> Vec<Exchanged> {
-    let mut left: Vec<(&Move, &Collective)> = moves.iter().flat_map(|one| one.exchanges.iter().map(move |exchange| (one, exchange))).collect();
+    let mut left: Vec<(&Move, &Collective)> =
+        moves.iter().flat_map(|one| one.exchanges.iter().map(move |exchange| (one, exchange))).collect();
     let mut all = Vec::new();
     for inst in &local.body.insts {
         let Op::Collective(collective) = &inst.op else { continue };

@@ -119,7 +119,8 @@ fn tensors(words: &Words<'_>, what: &str) -> Vec<Tensor> {
     if let Some((name, port)) = input {
         return vec![tensor::plain(words, "input", name, &words.graph.ports[*port])];
     }
-    let weights: Vec<Weight> = words.graph.weights.iter().filter(|(_, data)| ends(&plain(&data.path), &plain(what))).map(|(weight, _)| weight).collect();
+    let weights: Vec<Weight> =
+        words.graph.weights.iter().filter(|(_, data)| ends(&plain(&data.path), &plain(what))).map(|(weight, _)| weight).collect();
     if !weights.is_empty() {
         return weights.into_iter().map(|weight| tensor::weight(words, weight)).collect();
     }
@@ -129,7 +130,12 @@ fn tensors(words: &Words<'_>, what: &str) -> Vec<Tensor> {
         for inst in &body.insts {
             let named = |value: &&Value| ends(&value_path(words, inst.origin, &body.values[**value].name, &data.name), what);
             for value in inst.results.iter().filter(|value| !body.values[**value].name.is_empty()).filter(named) {
-                found.push(tensor::plain(words, "value", &value_path(words, inst.origin, &body.values[*value].name, &data.name), body.ty(*value)));
+                found.push(tensor::plain(
+                    words,
+                    "value",
+                    &value_path(words, inst.origin, &body.values[*value].name, &data.name),
+                    body.ty(*value),
+                ));
             }
         }
     }

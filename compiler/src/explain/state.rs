@@ -69,7 +69,10 @@ fn block_exchanges(words: &Words<'_>, block: &BlockData, times: &Times) -> Vec<E
         edit,
     };
     let share = full / parts.max(1) * (parts.max(1) - 1);
-    let rule = words.states.first().map_or_else(String::new, |(kind, axes, span)| words.at(&format!("`{kind} -> {}`", axes.join(" * ")), Some(*span)));
+    let rule = words
+        .states
+        .first()
+        .map_or_else(String::new, |(kind, axes, span)| words.at(&format!("`{kind} -> {}`", axes.join(" * ")), Some(*span)));
     let drop = || Some(format!("drop {rule}: each rank then holds all of it, {parts}x as much"));
     let mut all = Vec::new();
     match block.rest.level {
@@ -86,7 +89,10 @@ fn block_exchanges(words: &Words<'_>, block: &BlockData, times: &Times) -> Vec<E
     let open = |axes: &[Axis]| block.deferred.iter().copied().filter(|axis| !axes.contains(axis)).collect::<Vec<Axis>>();
     if block.trained && block.is_cut() {
         let often = if block.rest.level == Level::Moments { times.copies } else { times.gradients };
-        let why = format!("ranks along {} have seen different samples or positions, and gradients rest in pieces by {rule}", mesh.names(rest).join("*"));
+        let why = format!(
+            "ranks along {} have seen different samples or positions, and gradients rest in pieces by {rule}",
+            mesh.names(rest).join("*")
+        );
         all.push(one("reduce_scatter", rest, "gradients", share, often, why, drop()));
     }
     let left = open(if block.is_cut() { rest } else { &[] });
@@ -94,7 +100,8 @@ fn block_exchanges(words: &Words<'_>, block: &BlockData, times: &Times) -> Vec<E
         let size = mesh.size(&left);
         let bytes = (u128::from(block.piece) * 2 * u128::from(size - 1) / u128::from(size)) as u64;
         let why = format!("ranks along {} have seen different samples or positions: their gradients add up", mesh.names(&left).join("*"));
-        let edit = (block.rest.level == Level::Whole).then(|| format!("`gradients -> {}` makes it a reduce_scatter of half the bytes, and a gather", mesh.names(&left).join(" * ")));
+        let edit = (block.rest.level == Level::Whole)
+            .then(|| format!("`gradients -> {}` makes it a reduce_scatter of half the bytes, and a gather", mesh.names(&left).join(" * ")));
         all.push(one("all_reduce", &left, "gradients", bytes, times.copies, why, edit));
     }
     all

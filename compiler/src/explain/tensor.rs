@@ -75,7 +75,10 @@ fn rest(words: &Words<'_>, weight: Weight, bytes: u64) -> Option<String> {
     if rest.axes.iter().any(|axis| own.contains(axis)) {
         return Some(format!("not in pieces along {axes}: a rule cuts its dims along that already"));
     }
-    let rule = words.states.first().map_or_else(String::new, |(kind, axes, span)| words.at(&format!("`{kind} -> {}`", axes.join(" * ")), Some(*span)));
+    let rule = words
+        .states
+        .first()
+        .map_or_else(String::new, |(kind, axes, span)| words.at(&format!("`{kind} -> {}`", axes.join(" * ")), Some(*span)));
     Some(format!("{what} in {parts} pieces along {axes}, {} a rank: {rule}", meshwright_plan::print::human(bytes.div_ceil(parts))))
 }
 
@@ -85,16 +88,24 @@ fn gradient(words: &Words<'_>, weight: Weight) -> Vec<String> {
     let mut told = Vec::new();
     let inside = reduced_inside(words, weight);
     if !inside.is_empty() {
-        told.push(format!("inside the backward program it is summed over {}: that axis cuts weights beside it", mesh.names(&inside).join("*")));
+        told.push(format!(
+            "inside the backward program it is summed over {}: that axis cuts weights beside it",
+            mesh.names(&inside).join("*")
+        ));
     }
     if !deferred.is_empty() {
         let rest = &words.sharded.rest;
         let names = mesh.names(deferred).join("*");
         let how = match rest.level {
             Level::Whole => format!("it is summed over {names} once a step, with its block, in f32"),
-            Level::Moments => format!("it is summed over {names} once a step: a reduce_scatter into pieces along {}", mesh.names(&rest.axes).join("*")),
+            Level::Moments => {
+                format!("it is summed over {names} once a step: a reduce_scatter into pieces along {}", mesh.names(&rest.axes).join("*"))
+            }
             Level::Gradients | Level::Weights => {
-                format!("it is summed over {names}: a reduce_scatter after each microbatch's backward, into pieces along {}", mesh.names(&rest.axes).join("*"))
+                format!(
+                    "it is summed over {names}: a reduce_scatter after each microbatch's backward, into pieces along {}",
+                    mesh.names(&rest.axes).join("*")
+                )
             }
         };
         told.push(how);

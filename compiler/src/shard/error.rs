@@ -149,7 +149,9 @@ pub fn rest(span: Span, axes: &[String]) -> Diagnostic {
 pub fn state_axis(axis: &str, weight: &str, settings: &Settings) -> Diagnostic {
     let state = |target: &ShardTarget| !matches!(target, ShardTarget::Dim(_));
     let span = settings.shard.iter().find(|rule| state(&rule.target)).map(|rule| rule.span);
-    let message = format!("state cannot rest in pieces along `{axis}`: it cuts weights by their dims, and the gradient of `{weight}` beside them is summed along it early");
+    let message = format!(
+        "state cannot rest in pieces along `{axis}`: it cuts weights by their dims, and the gradient of `{weight}` beside them is summed along it early"
+    );
     place(Diagnostic::error("shard::state_axis", message), span, "along the wrong axis")
         .help("name the axis that cuts the batch, as in `moments -> data`, or cut the dims of all weights by this one")
 }

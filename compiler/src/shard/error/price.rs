@@ -3,9 +3,9 @@
 //! What a rule gives is known by cutting the graph again without it. A rule is only told off if it is so far off that no device could make up
 //! for it: what it moves in a microbatch is many times what it saves in memory, and it saves fewer operations than a byte's way takes anywhere.
 
+use super::super::cut;
 use super::super::ir::Sharded;
 use super::super::measure::{Measure, measure};
-use super::super::cut;
 use super::place;
 use crate::graph::ir::Graph;
 use crate::model::settings::{Settings, ShardTarget};
@@ -50,14 +50,21 @@ fn alone(graph: &Graph, settings: &Settings, at: usize, with: &Measure) -> Optio
         human(held)
     );
     let found = place(Diagnostic::warning("shard::costly", message), Some(rule.span), "moves more than it saves");
-    Some(found.help(format!("remove the rule, or cut another dim by `{axes}`; 'meshwright explain SPEC LAYER' shows what is moved and why")))
+    Some(
+        found.help(format!("remove the rule, or cut another dim by `{axes}`; 'meshwright explain SPEC LAYER' shows what is moved and why")),
+    )
 }
 
 /// An axis that moves much stands before one that moves little: its links are the slower ones.
 pub fn order(settings: &Settings, sharded: &Sharded) -> Option<Diagnostic> {
     let sent = measure(sharded).along;
-    let axes: Vec<(usize, u64)> =
-        settings.mesh.iter().enumerate().filter(|(_, axis)| axis.size > 1).map(|(at, axis)| (at, sent.get(&axis.name).copied().unwrap_or(0))).collect();
+    let axes: Vec<(usize, u64)> = settings
+        .mesh
+        .iter()
+        .enumerate()
+        .filter(|(_, axis)| axis.size > 1)
+        .map(|(at, axis)| (at, sent.get(&axis.name).copied().unwrap_or(0)))
+        .collect();
     let pairs = axes.iter().enumerate().flat_map(|(at, slow)| axes[at + 1..].iter().map(move |fast| (*slow, *fast)));
     let wrong = pairs.filter(|((_, slow), (_, fast))| *fast > 0 && *slow > fast.saturating_mul(SLOWER));
     let ((slow, most), (fast, least)) = wrong.max_by_key(|((_, slow), (_, fast))| slow / fast)?;
@@ -72,5 +79,8 @@ pub fn order(settings: &Settings, sharded: &Sharded) -> Option<Diagnostic> {
     );
     let found = place(Diagnostic::warning("shard::slow_axis", message), Some(slow.span), "slow links");
     let found = place(found, Some(fast.span), "faster links");
-    Some(found.help(format!("write the mesh as `{} = {}, {} = {}`: axes stand in order of their links, slowest first", fast.name, fast.size, slow.name, slow.size)))
+    Some(found.help(format!(
+        "write the mesh as `{} = {}, {} = {}`: axes stand in order of their links, slowest first",
+        fast.name, fast.size, slow.name, slow.size
+    )))
 }

@@ -70,7 +70,8 @@ impl Cut<'_> {
 
     /// `tensor = 4`.
     fn by(&self) -> String {
-        let by: Vec<String> = self.axes.iter().map(|axis| format!("{} = {}", self.mesh.axes[*axis].name, self.mesh.axes[*axis].size)).collect();
+        let by: Vec<String> =
+            self.axes.iter().map(|axis| format!("{} = {}", self.mesh.axes[*axis].name, self.mesh.axes[*axis].size)).collect();
         by.join(", ")
     }
 
@@ -104,11 +105,16 @@ impl Cut<'_> {
     fn samples(&self) -> Diagnostic {
         let (each, micros, parts, name) = (self.size(), self.graph.microbatches, self.parts(), self.name());
         let all = each * micros;
-        let cut = if micros == 1 { format!("`{name}` has {all} samples") } else { format!("`{name}` = {all} in {micros} microbatches is {all} / {micros} = {each} samples at a time") };
+        let cut = if micros == 1 {
+            format!("`{name}` has {all} samples")
+        } else {
+            format!("`{name}` = {all} in {micros} microbatches is {all} / {micros} = {each} samples at a time")
+        };
         let fewer = (1..micros).rev().find(|count| all.is_multiple_of(count * parts));
         let (above, below) = (all.next_multiple_of(micros * parts), all / (micros * parts) * (micros * parts));
         let sizes = if below == 0 { above.to_string() } else { format!("{below} or {above}") };
-        let fewer = fewer.map_or_else(String::new, |count| format!(", or `train.microbatches` to {count}: {all} / {count} = {}", all / count));
+        let fewer =
+            fewer.map_or_else(String::new, |count| format!(", or `train.microbatches` to {count}: {all} / {count} = {}", all / count));
         let help = format!("set `{name}` to {sizes}{fewer}");
         let (by, left) = (self.by(), each % parts);
         if each < parts {
@@ -119,7 +125,8 @@ impl Cut<'_> {
 
     fn via_heads(&self) -> Diagnostic {
         let (size, parts, name, by) = (self.size(), self.parts(), self.name(), self.by());
-        let message = format!("`via heads` cuts `{name}` = {size} by {parts} ({by}) while attention runs: {size} / {parts} leaves {}", size % parts);
+        let message =
+            format!("`via heads` cuts `{name}` = {size} by {parts} ({by}) while attention runs: {size} / {parts} leaves {}", size % parts);
         let rule = self.placing.heads_rule(self.axes).and_then(|rule| rule.span);
         let found = place(Diagnostic::error("shard::via_heads", message), rule, "asked for here");
         place(found, self.graph.dims[self.dim].span, "its size")
@@ -151,14 +158,19 @@ impl Cut<'_> {
     fn vocabulary(&self) -> Diagnostic {
         let (size, parts, name, by) = (self.size(), self.parts(), self.name(), self.by());
         let above = size.next_multiple_of(parts);
-        let message = format!("{parts} devices ({by}) do not divide the vocabulary `{name}` = {size}: {size} / {parts} leaves {}", size % parts);
-        let help = format!("set `{name}` to {above}: the {} entries more are never looked up, and their logits are learned to be small", above - size);
+        let message =
+            format!("{parts} devices ({by}) do not divide the vocabulary `{name}` = {size}: {size} / {parts} leaves {}", size % parts);
+        let help = format!(
+            "set `{name}` to {above}: the {} entries more are never looked up, and their logits are learned to be small",
+            above - size
+        );
         self.at("shard::vocabulary", message, help)
     }
 
     fn any(&self) -> Diagnostic {
         let (size, parts, name, by) = (self.size(), self.parts(), self.name(), self.by());
-        let message = format!("`{name}` has {size} elements, which {parts} devices ({by}) do not divide: {size} / {parts} leaves {}", size % parts);
+        let message =
+            format!("`{name}` has {size} elements, which {parts} devices ({by}) do not divide: {size} / {parts} leaves {}", size % parts);
         let divisor = divisors(size).into_iter().min_by_key(|divisor| divisor.abs_diff(parts));
         let axis = divisor.map_or_else(String::new, |divisor| format!(", or cut it into {divisor}"));
         self.at("shard::uneven", message, format!("set `{name}` to {}{axis}", self.nearest()))

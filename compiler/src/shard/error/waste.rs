@@ -46,8 +46,10 @@ impl Waste<'_> {
         let first = self.mesh.axes.keys().next();
         let name = first.map_or("data", |axis| &self.mesh.axes[axis].name);
         let message = format!("the mesh has {ranks} devices and no rule says what they share: all compute the same");
-        place(Diagnostic::warning("shard::no_rules", message), first.and_then(|axis| self.axis_span(axis)), "cuts nothing")
-            .help(format!("add `shard {{ {} -> {name} }}`, or `fsdp -> {name}` to cut the weights' state too", self.graph.dims[self.graph.batch].name))
+        place(Diagnostic::warning("shard::no_rules", message), first.and_then(|axis| self.axis_span(axis)), "cuts nothing").help(format!(
+            "add `shard {{ {} -> {name} }}`, or `fsdp -> {name}` to cut the weights' state too",
+            self.graph.dims[self.graph.batch].name
+        ))
     }
 
     /// Rules that the settings have already told as duplicates.
@@ -77,10 +79,17 @@ impl Waste<'_> {
             }
         }
         let what = match &first {
-            Some((Some(axis), _, holder)) => format!("in all {count} kinds of tensors that have it an earlier rule has taken `{}`, first for `{holder}`", self.mesh.axes[*axis].name),
+            Some((Some(axis), _, holder)) => format!(
+                "in all {count} kinds of tensors that have it an earlier rule has taken `{}`, first for `{holder}`",
+                self.mesh.axes[*axis].name
+            ),
             _ => "an earlier rule says that it stays whole".to_string(),
         };
-        let found = place(Diagnostic::warning("shard::shadowed", format!("the rule for `{}` cuts nothing: {what}", rule.dim)), rule.span, "comes too late");
+        let found = place(
+            Diagnostic::warning("shard::shadowed", format!("the rule for `{}` cuts nothing: {what}", rule.dim)),
+            rule.span,
+            "comes too late",
+        );
         let earlier = first.and_then(|(_, giver, _)| giver);
         place(found, earlier, "takes it first").help("move the rule up if it shall win, else remove it")
     }
@@ -135,10 +144,16 @@ impl Waste<'_> {
             return None;
         }
         let (name, size, all) = (&self.mesh.axes[axis].name, self.mesh.axes[axis].size, parts + rest);
-        let message = format!("`{name}` cuts {parts} of {all} parameters: {rest}, {:.0} %, stand whole on each of its {size} devices", 100.0 * share);
+        let message =
+            format!("`{name}` cuts {parts} of {all} parameters: {rest}, {:.0} %, stand whole on each of its {size} devices", 100.0 * share);
         let data = &self.graph.weights[largest];
         let dims: Vec<&str> = data.dims().iter().map(|dim| self.graph.dims[*dim].name.as_str()).collect();
-        let help = format!("the largest is `{}` [{}] with {}: cut one of its dims by `{name}`", data.path, dims.join(", "), self.elements(largest));
+        let help = format!(
+            "the largest is `{}` [{}] with {}: cut one of its dims by `{name}`",
+            data.path,
+            dims.join(", "),
+            self.elements(largest)
+        );
         Some(place(Diagnostic::warning("shard::replicated", message), self.axis_span(axis), "cuts few weights").help(help))
     }
 

@@ -14,7 +14,8 @@ const MOST_RANKS: u64 = 1 << 20;
 pub(super) fn overrides(reader: &mut Reader) {
     let blocks = reader.blocks.iter().filter(|block| block.kind == BlockKind::Mesh);
     let entries = blocks.flat_map(|block| &block.entries);
-    let known: Vec<&str> = entries.filter_map(|entry| if let Entry::Setting(setting) = entry { Some(setting.key.text.as_str()) } else { None }).collect();
+    let known: Vec<&str> =
+        entries.filter_map(|entry| if let Entry::Setting(setting) = entry { Some(setting.key.text.as_str()) } else { None }).collect();
     for (key, value) in reader.overrides {
         if let Some(name) = key.strip_prefix("mesh.")
             && !known.contains(&name)

@@ -45,8 +45,15 @@ pub(super) fn named(pattern: &Pattern) -> Option<(&'static str, Preset)> {
 }
 
 /// The rules that a preset stands for.
-pub(super) fn expand(reader: &mut Reader, (name, preset): (&'static str, Preset), rule: &Rule, span: Span, axes: &[String]) -> Vec<ShardRule> {
-    let one = |target, axes: &[String]| ShardRule { target, axes: axes.to_vec(), via: Via::Gather, span, rule: rule.span, preset: Some(name) };
+pub(super) fn expand(
+    reader: &mut Reader,
+    (name, preset): (&'static str, Preset),
+    rule: &Rule,
+    span: Span,
+    axes: &[String],
+) -> Vec<ShardRule> {
+    let one =
+        |target, axes: &[String]| ShardRule { target, axes: axes.to_vec(), via: Via::Gather, span, rule: rule.span, preset: Some(name) };
     let least = if preset == Preset::Hsdp { 2 } else { 1 };
     if axes.len() < least || !rule.modifiers.is_empty() {
         reader.errors.push(wrong::preset_axes(span, name, least, axes.len()));
@@ -77,7 +84,12 @@ fn megatron(reader: &mut Reader, rule: &Rule, span: Span) -> Vec<String> {
         };
         match &setting.value.kind {
             ExprKind::Path(path) if reader.constants.dims.contains(&path.text()) => dims.push((at, path.text())),
-            _ => reader.errors.push(wrong::preset_dim(setting.value.span, &setting.key.text, &spelled(&setting.value), &reader.constants.dims)),
+            _ => reader.errors.push(wrong::preset_dim(
+                setting.value.span,
+                &setting.key.text,
+                &spelled(&setting.value),
+                &reader.constants.dims,
+            )),
         }
     }
     if rule.settings.is_empty() {

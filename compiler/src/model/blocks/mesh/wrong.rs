@@ -98,7 +98,9 @@ pub(super) fn new_axis(span: Span, name: &str, known: &[&str]) -> Diagnostic {
         None if known.is_empty() => format!("write `mesh {{ {name} = 1 }}` into the spec, with rules that use it"),
         None => format!("the mesh has {}", known.join(", ")),
     };
-    Diagnostic::error("settings::new_axis", format!("`mesh.{name}` is set, but the mesh has no axis `{name}`")).label(span, "set to this").help(help)
+    Diagnostic::error("settings::new_axis", format!("`mesh.{name}` is set, but the mesh has no axis `{name}`"))
+        .label(span, "set to this")
+        .help(help)
 }
 
 /// Too many ranks.
@@ -119,12 +121,16 @@ pub(super) fn rule_reversed(span: Span, axis: &str, dim: &str) -> Diagnostic {
 
 /// `heads -> tensor`.
 pub(super) fn dim_capital(span: Span, name: &str, dim: &str) -> Diagnostic {
-    Diagnostic::error("settings::dim_capital", format!("there is no `{name}` to cut, but a dim `{dim}`")).label(span, "not a dim").help(format!("write `{dim}`"))
+    Diagnostic::error("settings::dim_capital", format!("there is no `{name}` to cut, but a dim `{dim}`"))
+        .label(span, "not a dim")
+        .help(format!("write `{dim}`"))
 }
 
 /// `replica + data`.
 pub(super) fn axis_product(span: Span, left: &str, right: &str) -> Diagnostic {
-    Diagnostic::error("settings::axis_product", "axes are joined by `*`").label(span, "another operator").help(format!("write `{left} * {right}`"))
+    Diagnostic::error("settings::axis_product", "axes are joined by `*`")
+        .label(span, "another operator")
+        .help(format!("write `{left} * {right}`"))
 }
 
 /// `Heads -> 2`.
@@ -179,7 +185,9 @@ pub(super) fn preset_dim(span: Span, key: &str, found: &str, dims: &[String]) ->
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("name one of the model's dims: {}", dims.join(", ")),
     };
-    Diagnostic::error("settings::preset_dim", format!("`{key}` is the name of a dim, and `{found}` is none")).label(span, "not a dim").help(help)
+    Diagnostic::error("settings::preset_dim", format!("`{key}` is the name of a dim, and `{found}` is none"))
+        .label(span, "not a dim")
+        .help(help)
 }
 
 /// `megatron -> tensor`, without dims.
