@@ -174,3 +174,30 @@ impl Verdict {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(off: f64) -> Verdict {
+        let gradient = |path: &str, off| Compared { path: path.into(), elements: 4, worst: path.into(), off, norm: 1.0, granted: 1e-5 };
+        Verdict {
+            name: "Gpt".into(),
+            mesh: "data 2".into(),
+            ranks: 2,
+            shrunk: Shrunk::default(),
+            losses: vec![[1.0, 1.0]],
+            same_weights: true,
+            gradients: vec![gradient("Gpt.table", 1e-7), gradient("Gpt.head", off)],
+        }
+    }
+
+    #[test]
+    fn a_difference_fails_and_is_named() {
+        assert!(verdict(1e-6).outcome().is_ok());
+        for off in [1e-3, f64::INFINITY] {
+            let Err(Failure::Run(message)) = verdict(off).outcome() else { panic!("{off} is too far off") };
+            assert!(message.contains("the gradient of Gpt.head: off by") && !message.contains("Gpt.table"), "{message}");
+        }
+    }
+}

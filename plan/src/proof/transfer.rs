@@ -4,7 +4,7 @@
 
 use super::contents::{Contents, Moved, Moves, Order, Partial, Set, order};
 use super::rows;
-use crate::kernel::{Access, Attention, Collective, Exchange, NodeData, Operand, Reduce, Role, Skeleton, Slot};
+use crate::kernel::{Access, Attention, Collective, Exchange, Gather, NodeData, Operand, Reduce, Role, Skeleton, Slot};
 use crate::verify::Rule;
 use crate::{KernelData, Mesh, print};
 
@@ -99,26 +99,30 @@ impl Launch<'_> {
         self.kernel.rows().is_some_and(|rows| rows.nodes.values().any(looked_up))
     }
 
-    /// Axes along which every rank looks up its own part of an operand that is whole: all reads are at the rank's number, among as many parts as
-    /// there are ranks.
+    /// Axes along which every rank looks up its own part of an operand that is whole: all reads are at the rank's number, as far apart as the parts
+    /// of a dim that just these axes cut, among as many parts as there are ranks.
     fn own_part(&self, slot: Slot) -> Set {
         let Some(rows) = self.kernel.rows() else { return Set::NONE };
-        let mut own: Option<Set> = None;
-        for node in rows.nodes.values() {
-            let NodeData::Load { slot: read, gather, .. } = node else { continue };
-            if *read != slot {
-                continue;
+        let operand = &self.kernel.operands[slot];
+        let part = |axes: &[String], stride: i64| {
+            let mut dims = self.kernel.dims.values().zip(&operand.strides);
+            dims.any(|(dim, own)| dim.axes == axes && i64::try_from(dim.size).is_ok_and(|size| size.checked_mul(*own) == Some(stride)))
+        };
+        let looked_up = |gather: Gather| match &rows.nodes[gather.index] {
+            NodeData::Coordinate(own) if own.times == 1 && own.back == 0 && gather.size == self.mesh.size(&own.axes) => {
+                part(&own.axes, gather.stride).then(|| Set::of(self.mesh, &own.axes))
             }
-            let axes = gather.and_then(|gather| match &rows.nodes[gather.index] {
-                NodeData::Coordinate(own) if own.times == 1 && own.back == 0 && gather.size == self.mesh.size(&own.axes) => {
-                    Some(Set::of(self.mesh, &own.axes))
-                }
-                _ => None,
-            });
-            let axes = axes.unwrap_or(Set::NONE);
-            own = Some(if own.is_none_or(|own| own == axes) { axes } else { Set::NONE });
+            _ => None,
+        };
+        let reads = rows.nodes.values().filter_map(|node| match node {
+            NodeData::Load { slot: read, gather, .. } if *read == slot => Some(gather.and_then(looked_up)),
+            _ => None,
+        });
+        let reads: Vec<Option<Set>> = reads.collect();
+        match reads.first() {
+            Some(Some(axes)) if reads.iter().all(|read| *read == Some(*axes)) => *axes,
+            Some(_) | None => Set::NONE,
         }
-        own.unwrap_or(Set::NONE)
     }
 
     /// What an operand reads differs along just the axes that cut its dims.

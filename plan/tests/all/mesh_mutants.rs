@@ -285,7 +285,7 @@ fn reach(plan: &Plan, region: meshwright_plan::Region) -> u64 {
 
 #[test]
 fn every_collective_is_needed_as_it_is() {
-    for name in ["sharded", "ring", "sequence", "zero", "experts"] {
+    for name in ["sharded", "ring", "sequence", "zero", "experts", "scan", "features"] {
         let plan = read(name);
         assert_eq!(refusals(&plan), Vec::<&str>::new(), "{name}");
         let rules = mutants(&plan).refused(name);
@@ -299,5 +299,19 @@ fn every_call_and_region_is_needed_as_it_is() {
         let plan = read(name);
         let rules = calls(&plan).refused(name);
         insta::assert_snapshot!(format!("{name} call mutants"), rules);
+    }
+}
+
+#[test]
+fn a_rank_looks_up_just_its_own_part() {
+    let text = PLANS.iter().find(|(plan, _)| *plan == "scan").map_or("", |(_, text)| text);
+    let own = "coord(context) in 0..2 by 128";
+    assert!(text.contains(own));
+    let text = text.lines().filter(|line| !line.starts_with("hash ")).collect::<Vec<_>>().join("\n");
+    for (other, rule) in
+        [("coord(context) in 0..2 by 64", "placement"), ("coord(context) in 0..1 by 128", "placement"), ("0 in 0..2 by 128", "placement")]
+    {
+        let mutant = parse::parse(&text.replacen(own, other, 1)).unwrap_or_else(|error| panic!("{other}: {error}"));
+        assert_eq!(refusals(&mutant).first(), Some(&rule), "{other}");
     }
 }

@@ -3,7 +3,7 @@
 use meshwright_plan::{parse, print, proof, verify};
 
 /// Plans of this folder, by name.
-pub const PLANS: [(&str, &str); 8] = [
+pub const PLANS: [(&str, &str); 10] = [
     ("bigram", include_str!("../plans/bigram.plan")),
     ("attention", include_str!("../plans/attention.plan")),
     ("exchange", include_str!("../plans/exchange.plan")),
@@ -12,6 +12,8 @@ pub const PLANS: [(&str, &str); 8] = [
     ("sequence", include_str!("../plans/sequence.plan")),
     ("zero", include_str!("../plans/zero.plan")),
     ("experts", include_str!("../plans/experts.plan")),
+    ("scan", include_str!("../plans/scan.plan")),
+    ("features", include_str!("../plans/features.plan")),
 ];
 
 #[test]

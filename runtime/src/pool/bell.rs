@@ -111,8 +111,8 @@ impl Bell {
         let rings = self.rings();
         let stands = |seat: &Seat| seat.0.load(Ordering::SeqCst);
         let idle = self.seats.iter().all(|seat| stands(seat) == GONE || stands(seat) == rings);
-        // Nobody is busy, so nobody has rung since: `rings` still counts.
-        if idle && self.seats.iter().any(|seat| stands(seat) != GONE) {
+        // A worker that rang and then sat down with the number from before its ring looks as if it waited for this one: the bell tells.
+        if idle && self.rings() == rings && self.seats.iter().any(|seat| stands(seat) != GONE) {
             self.end();
         }
     }
@@ -157,6 +157,32 @@ mod tests {
                     bell.leave(worker as usize);
                 });
             }
+        });
+        assert!(!bell.is_over());
+    }
+
+    #[test]
+    fn a_worker_that_rings_and_then_waits_has_not_waited_in_vain() {
+        let (bell, done) = (Bell::new(2, Duration::from_micros(50)), AtomicBool::new(false));
+        // One worker rings after it has looked, as a rank does that arrives at a collective; the other may look at just that moment.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                loop {
+                    let heard = bell.rings();
+                    if done.load(Ordering::SeqCst) {
+                        break bell.leave(1);
+                    }
+                    assert_eq!(bell.wait(1, heard), Wait::Rang);
+                }
+            });
+            for _ in 0..100_000 {
+                let heard = bell.rings();
+                bell.ring();
+                assert_eq!(bell.wait(0, heard), Wait::Rang);
+            }
+            done.store(true, Ordering::SeqCst);
+            bell.ring();
+            bell.leave(0);
         });
         assert!(!bell.is_over());
     }
