@@ -100,13 +100,16 @@ impl Launch<'_> {
     }
 
     /// Axes along which every rank looks up its own part of an operand that is whole: all reads are at the rank's number, as far apart as the parts
-    /// of a dim that just these axes cut, among as many parts as there are ranks.
+    /// of a dim that these axes cut, among as many parts as there are ranks.
     fn own_part(&self, slot: Slot) -> Set {
         let Some(rows) = self.kernel.rows() else { return Set::NONE };
         let operand = &self.kernel.operands[slot];
         let part = |axes: &[String], stride: i64| {
             let mut dims = self.kernel.dims.values().zip(&operand.strides);
-            dims.any(|(dim, own)| dim.axes == axes && i64::try_from(dim.size).is_ok_and(|size| size.checked_mul(*own) == Some(stride)))
+            dims.any(|(dim, own)| {
+                axes.iter().all(|axis| dim.axes.contains(axis))
+                    && i64::try_from(dim.size).is_ok_and(|size| size.checked_mul(*own) == Some(stride))
+            })
         };
         let looked_up = |gather: Gather| match &rows.nodes[gather.index] {
             NodeData::Coordinate(own) if own.times == 1 && own.back == 0 && gather.size == self.mesh.size(&own.axes) => {
@@ -188,13 +191,18 @@ impl Launch<'_> {
         if movable().next().is_none() {
             return Ok(None);
         }
+        // a product may contract what an all-to-all has cut with what a reduction has cut in the same way
+        let product = matches!(self.kernel.skeleton, Skeleton::Contract { .. });
         let mut moved = Moved::new();
         let rings = movable().flat_map(|(_, contents)| contents.moved.iter().flatten().map(|(ring, _)| *ring));
         for ring in rings.collect::<std::collections::BTreeSet<_>>() {
             let mut found: Option<Moves> = None;
             for (slot, contents) in movable().filter(|(slot, contents)| self.differs(*slot, contents).meets(ring)) {
-                let own = contents.moves(ring);
-                if found.is_some_and(|found| found != own) {
+                let mut own = contents.moves(ring);
+                if let Some(found) = found.filter(|_| product) {
+                    own.turned |= found.turned;
+                }
+                if found.is_some_and(|found| found != own && !(product && found.shift == own.shift)) {
                     let message = format!("did not move as far along {} as what it meets", self.show(ring));
                     return Err(self.fault(Rule::Moved, *slot, &message));
                 }

@@ -109,7 +109,12 @@ fn mutants(plan: &Plan) -> Mutants {
             let set = group.len() == collective.axes.len() && group.iter().all(|axis| collective.axes.contains(axis));
             if ordered { group == collective.axes } else { set }
         };
-        for group in groups(plan).into_iter().filter(|group| !same(group)) {
+        // that a product's operand came along the right one of two axes is proved before memory is laid out (the compiler's stage `shard`)
+        let elsewhere = |group: &[String]| {
+            let one = plan.mesh.axes.iter().any(|axis| group == [axis.name.clone()]);
+            one && collective.exchange == Exchange::AllToAll
+        };
+        for group in groups(plan).into_iter().filter(|group| !same(group) && !elsewhere(group)) {
             all.add("other ranks", format!("{name} along {group:?}"), plan, |plan| {
                 alter(plan, program, at, |kernel| recast(kernel, |collective| collective.axes.clone_from(&group)));
             });
