@@ -92,7 +92,7 @@ fn parameters(plan: &Plan, weight: &Weight) -> u64 {
     weight.dims.iter().fold(weight.count, |size, dim| size.saturating_mul(whole(dim)))
 }
 
-/// Those of them that rest on one rank.
+/// Those of them whose record rests on one rank, which updates them.
 fn resting(plan: &Plan, weight: &Weight) -> u64 {
     let local = weight.dims.iter().fold(weight.count, |size, dim| size.saturating_mul(dim.size));
     let parts = weight.rest.flat.as_ref().map_or(1, |flat| plan.mesh.size(&flat.axes));
@@ -220,7 +220,7 @@ impl fmt::Display for Summary {
         let (rests, each) = match &self.mesh {
             Some((mesh, ranks)) => {
                 writeln!(f, "  mesh        {mesh}: {ranks} ranks")?;
-                (format!("; {} at rest on each rank", self.resting.0.saturating_add(self.resting.1)), " on each rank")
+                (format!("; each rank owns {}", self.resting.0.saturating_add(self.resting.1)), " on each rank")
             }
             None => (String::new(), ""),
         };

@@ -1,4 +1,4 @@
-//! What `explain` says of two meshes, as a person reads it.
+//! What `explain` says of three meshes, as a person reads it.
 //!
 //! Requires cases of `cases/meshes`. Ensures that every collective of a block is listed with a cause: snapshots in `cases/explains`.
 
@@ -6,8 +6,11 @@ use crate::{folder, snapshot, spec};
 use meshwright_compiler::explain::{Explained, explain};
 
 /// Cases, and what is asked of each.
-const ASKED: [(&str, &[&str]); 2] =
-    [("gpt_three", &["Attention.query", "Block.y", "tokens", "place", "Block"]), ("llama_heads_data", &["Attention.key", "Block"])];
+const ASKED: [(&str, &[&str]); 3] = [
+    ("gpt_three", &["Attention.query", "Block.y", "tokens", "place", "Block"]),
+    ("llama_heads_data", &["Attention.key", "Block"]),
+    ("llama_sequence", &["Block"]),
+];
 
 #[test]
 fn every_collective_has_a_cause() {

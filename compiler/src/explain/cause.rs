@@ -9,13 +9,13 @@ use crate::shard::moves::{Move, User};
 /// Sentences, and the edit.
 type Cause = (Vec<String>, Option<String>);
 
-/// The reasons of one collective of a move.
-pub fn of(words: &Words<'_>, body: &Body, one: &Move, collective: &Collective) -> Cause {
+/// The reasons of one collective of a move, one of a program's.
+pub fn of(words: &Words<'_>, body: &Body, moves: &[Move], one: &Move, collective: &Collective) -> Cause {
     let axes: Vec<Axis> =
         words.sharded.mesh.axes.iter().filter(|(_, data)| collective.axes.contains(&data.name)).map(|(axis, _)| axis).collect();
     let Some(axis) = axes.first().copied() else { return Cause::default() };
     let whole = |part: Dim| words.sharded.cuts.whole(part).0;
-    let this = Why { words, body, one, axis, names: collective.axes.join("*"), members: collective.members };
+    let this = Why { words, body, moves, one, axis, names: collective.axes.join("*"), members: collective.members };
     match collective.exchange {
         Exchange::AllGather { part, .. } => this.gathered(whole(part)),
         Exchange::AllToAll { part, into, .. } => this.exchanged(whole(part), whole(into)),
@@ -28,6 +28,7 @@ pub fn of(words: &Words<'_>, body: &Body, one: &Move, collective: &Collective) -
 struct Why<'a> {
     words: &'a Words<'a>,
     body: &'a Body,
+    moves: &'a [Move],
     one: &'a Move,
     axis: Axis,
     names: String,
@@ -168,6 +169,13 @@ impl Why<'_> {
         if found.is_some() || depth > 8 {
             return found;
         }
-        inst.args.iter().find_map(|arg| self.summed(*arg, depth + 1))
+        let (reduced, parts): (Vec<Value>, Vec<Value>) = inst.args.iter().partition(|arg| self.is_reduced(**arg));
+        parts.into_iter().chain(reduced).find_map(|arg| self.summed(arg, depth + 1))
+    }
+
+    /// Whether a value's own parts have been summed along the axis: then it is hardly they that make a later sum partial.
+    fn is_reduced(&self, value: Value) -> bool {
+        let partial = |place: &Placement| place.partial.as_ref().is_some_and(|(axes, _)| axes.contains(&self.axis));
+        self.moves.iter().any(|one| one.value == value && partial(&one.from) && !partial(&one.to))
     }
 }

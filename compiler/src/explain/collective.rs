@@ -47,7 +47,7 @@ fn program(
         if layer.is_some_and(|layer| !concerns(words, old, inst, found, layer)) {
             continue;
         }
-        let mut one = exchanged(words, old, local, inst, found, times.0 * times.1);
+        let mut one = exchanged(words, [old, local], inst, (moves, found), times.0 * times.1);
         if let Some(User::Output(role)) = found.map(|found| found.user) {
             one.value = words.output(segment, role).unwrap_or(one.value);
         }
@@ -63,7 +63,13 @@ fn concerns(words: &Words<'_>, old: &Program, inst: &Inst, found: Option<&Move>,
     origins.into_iter().flatten().any(|origin| within(&words.graph.origins[origin].path, layer))
 }
 
-fn exchanged(words: &Words<'_>, old: &Program, local: &Program, inst: &Inst, found: Option<&Move>, times: u64) -> Exchanged {
+fn exchanged(
+    words: &Words<'_>,
+    [old, local]: [&Program; 2],
+    inst: &Inst,
+    (moves, found): (&[Move], Option<&Move>),
+    times: u64,
+) -> Exchanged {
     let Op::Collective(collective) = &inst.op else { unreachable!("the caller has matched it") };
     let ty = |value: Value| local.body.ty(value);
     let (before, after) = (ty(inst.args[0]), ty(inst.results[0]));
@@ -71,7 +77,7 @@ fn exchanged(words: &Words<'_>, old: &Program, local: &Program, inst: &Inst, fou
         Some(one) => words.value(&old.body, one.value),
         None => format!("`{}`", local.body.values[inst.results[0]].name),
     };
-    let (why, edit) = found.map(|one| cause::of(words, &old.body, one, collective)).unwrap_or_default();
+    let (why, edit) = found.map(|one| cause::of(words, &old.body, moves, one, collective)).unwrap_or_default();
     Exchanged {
         exchange: collective.exchange.name(),
         axes: collective.axes.clone(),
