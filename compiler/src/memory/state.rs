@@ -161,9 +161,12 @@ fn group_of(graph: &Graph, weight: Weight) -> Option<u32> {
     graph.update.as_ref().and_then(|update| update.group_of[weight])
 }
 
-/// For every weight: the calls that use it, with which copy, and whether their backward program gives its gradient.
-fn uses(graph: &Graph) -> Vec<(Weight, Vec<(usize, u64, bool)>)> {
-    let mut all: SecondaryMap<Weight, Vec<(usize, u64, bool)>> = SecondaryMap::new();
+/// A call that uses a weight, with which copy, and whether its backward program gives the weight's gradient.
+type Use = (usize, u64, bool);
+
+/// The uses of every weight.
+fn uses(graph: &Graph) -> Vec<(Weight, Vec<Use>)> {
+    let mut all: SecondaryMap<Weight, Vec<Use>> = SecondaryMap::new();
     for (at, call) in graph.calls.iter().enumerate() {
         let backward = graph.segments[segment_of(call)].backward.as_ref();
         for (slot, (weight, copy)) in call.weights.iter().enumerate() {

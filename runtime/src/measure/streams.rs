@@ -75,7 +75,7 @@ impl Streams {
     }
 
     /// Runs `work` on every chunk of the three arrays.
-    fn chunks(&mut self, pool: &Pool, work: &(dyn Fn(&mut [f32], &mut [f32], &mut [f32]) + Sync)) {
+    fn chunks(&mut self, pool: &Pool, work: &(impl Fn(&mut [f32], &mut [f32], &mut [f32]) + Sync)) {
         let places = Places([0, 1, 2].map(|array| self.arena.start().cast::<f32>().wrapping_add(array * self.elements)));
         pool.run(self.elements / CHUNK, &|cell, _| {
             let places = &places;
