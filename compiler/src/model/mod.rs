@@ -26,7 +26,7 @@ pub mod standard;
 mod state;
 mod tape;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod verify;
 mod weight;
 

@@ -8,8 +8,7 @@ use crate::fuse::print::print;
 use crate::fuse::rows::Step;
 use crate::fuse::verify::verify;
 use crate::graph::ir::{Graph, Program};
-use crate::model::{Mode, elaborate};
-use meshwright_grammar::{FileId, parse};
+use crate::model::tests::model;
 
 const GPT: &str = "
 use std.norm
@@ -111,10 +110,7 @@ model Moe(x: real[Batch, Seq, Embed], y: real[Batch, Seq, Embed]) -> [Batch, Seq
 ";
 
 fn graph(text: &str) -> Graph {
-    let file = parse(FileId(0), text).unwrap_or_else(|errors| panic!("{errors:?}"));
-    let mode = Mode { training: true, batch: None };
-    let (model, _) = elaborate(&[file], &[], mode).unwrap_or_else(|errors| panic!("{errors:?}"));
-    crate::graph::build(&model, true).unwrap_or_else(|errors| panic!("{errors:?}"))
+    crate::graph::build(&model(text), true).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
 /// The kernels of every program, one line each, after each was checked.

@@ -8,7 +8,6 @@ use crate::model;
 use crate::model::ir::Weight;
 use crate::model::settings::{Optimizer, Rate, Train};
 use crate::op::{Element, Type};
-use meshwright_grammar::{FileId, parse};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
@@ -73,8 +72,7 @@ fn length(data: impl Iterator<Item = f64>) -> f64 {
 }
 
 fn graph(spec: &str, train: Train) -> Graph {
-    let file = parse(FileId(0), spec).expect("the spec parses");
-    let (mut model, _) = model::elaborate(&[file], &[], model::Mode { training: true, batch: None }).expect("the spec elaborates");
+    let mut model = model::tests::model(spec);
     model.settings.train = train;
     crate::graph::build(&model, true).expect("the model can be trained")
 }

@@ -2,14 +2,13 @@
 //!
 //! Requires scores without ties (random ones). Ensures that slots overflow in every case, so that dropping is tested too.
 
-use super::{check_gradients, distance, graph, trained};
+use super::{check_gradients, check_microbatches, distance, graph, trained};
 use crate::graph::interpret::graph::{Weights, evaluate};
 use crate::graph::interpret::{Mode, Tensor};
 use crate::graph::tests::models::{inputs, weights};
 use crate::model::ir::Model;
 use crate::model::settings::Precision;
-use crate::model::{self, elaborate};
-use meshwright_grammar::{FileId, parse};
+use crate::model::tests::model;
 
 const MOE: &str = "
 dims { Batch = 4, Seq = 7, Embed = 5, Mlp = 3, Route = 3, Expert = 3, TopK = 2, Slot = 4 }
@@ -32,11 +31,6 @@ model Moe(x: real[Batch, Seq, Embed], y: real[Batch, Seq, Embed]) -> [Batch, Seq
     return z
 }
 ";
-
-fn spec(text: &str) -> Model {
-    let file = parse(FileId(0), text).unwrap_or_else(|errors| panic!("{errors:?}"));
-    elaborate(&[file], &[], model::Mode { training: true, batch: None }).unwrap_or_else(|errors| panic!("{errors:?}")).0
-}
 
 fn several() -> String {
     let text = MOE.replace("CHOICE", "let value, choice = top_k(score, Route, into: TopK)");
@@ -61,22 +55,14 @@ fn doubled() -> String {
 #[test]
 fn gradients_of_experts() {
     for text in [several(), one(), doubled()] {
-        check_gradients(&spec(&text));
-        check_gradients(&spec(&text.replace("Slot = ", "Slot = 1 + ")));
+        check_gradients(&model(&text));
+        check_gradients(&model(&text.replace("Slot = ", "Slot = 1 + ")));
     }
 }
 
 #[test]
 fn microbatches_do_not_change_who_finds_a_slot() {
-    let whole = spec(&several());
-    let expected = trained(&whole);
-    for count in [2, 4] {
-        let mut cut = whole.clone();
-        cut.settings.train.microbatches = count;
-        let found = trained(&cut);
-        assert!((found.loss - expected.loss).abs() < 1e-12);
-        assert!(distance(&found.gradients, &expected.gradients) < 1e-12);
-    }
+    check_microbatches(&model(&several()));
 }
 
 #[test]
@@ -86,7 +72,7 @@ fn places_beyond_256_are_exact_in_bf16() {
     let text = text
         .replace("model Moe", "layer Last(x: [.., Embed]) -> [.., Embed] {\n    weight last: [Embed]\n    return x * last\n}\nmodel Moe");
     let text = text.replace("loss (z - y) ^ 2", "let u = Last(z)\n    loss (u - y) ^ 2");
-    let mut model = spec(&text);
+    let mut model = model(&text);
     let exact = trained(&model);
     model.settings.train.precision = Precision::Bf16;
     let found = trained(&model);
@@ -156,7 +142,7 @@ impl Plain<'_> {
 #[test]
 fn experts_by_hand() {
     for (text, choices, slots) in [(several(), 2, 4), (one(), 1, 2)] {
-        let model = spec(&text);
+        let model = model(&text);
         let (weights, inputs) = (weights(&model), inputs(&model));
         let result = evaluate(&graph(&model, false), &weights, &inputs, 7, 1, Mode::F64).result.expect("a result");
         let plain = Plain { model: &model, weights: &weights };

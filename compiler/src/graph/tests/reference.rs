@@ -6,11 +6,10 @@ use crate::graph::interpret::graph::{Weights, step};
 use crate::graph::interpret::update::{Moments, next, update};
 use crate::graph::interpret::{Mode, Tensor};
 use crate::graph::{build, verify};
+use crate::model;
 use crate::model::ir::Model;
 use crate::model::settings::{Optimizer, Rate};
-use crate::model::{self, elaborate};
 use crate::op::Type;
-use meshwright_grammar::{FileId, parse};
 
 /// Steps of the curve that are compared: the interpreter is slow, and later ones follow.
 const STEPS: usize = 5;
@@ -64,9 +63,7 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
 
 fn compare(text: &str, bytes: &'static [u8]) {
     let fixture = Fixture::new(bytes);
-    let file = parse(FileId(0), text).expect("the spec parses");
-    let mode = model::Mode { training: true, batch: None };
-    let (mut model, _) = elaborate(&[file], &[], mode).expect("the spec is right");
+    let mut model = model::tests::model(text);
     model.settings.train.rate = Rate::Constant { peak: fixture.number("rate"), warmup: 0 };
     model.settings.train.optimizer = Optimizer::AdamW { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, decay: 0.1 };
     model.settings.train.microbatches = 1;

@@ -9,8 +9,8 @@ use super::ir::Model;
 use super::{Mode, elaborate};
 use meshwright_grammar::{Diagnostic, FileId, Sources, parse, render};
 
-/// The model of a spec that must be right.
-fn model(text: &str) -> Model {
+/// The model of a spec that must be right, for training.
+pub(crate) fn model(text: &str) -> Model {
     match attempt(text, true) {
         Ok((model, _)) => model,
         Err(errors) => panic!("{}", show(text, &errors)),

@@ -6,8 +6,7 @@ mod mutants;
 use super::ir::Sharded;
 use super::shard;
 use crate::graph;
-use crate::model::{Mode, elaborate};
-use meshwright_grammar::{FileId, parse};
+use crate::model::tests::model;
 
 const GPT: &str = "
 use std.norm
@@ -67,8 +66,7 @@ const MESHES: [(&str, &str); 12] = [
 
 /// A spec's sharded training graph.
 fn sharded(spec: &str) -> Sharded {
-    let file = parse(FileId(0), spec).expect("the spec parses");
-    let (model, _) = elaborate(&[file], &[], Mode { training: true, batch: None }).expect("the spec is right");
+    let model = model(spec);
     let graph = graph::build(&model, true).expect("the graph is right");
     shard(graph, &model.settings).expect("the mesh divides everything").0
 }

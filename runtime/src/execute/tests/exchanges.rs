@@ -34,6 +34,10 @@ const LAYOUTS: [Layout; 4] = [
     Layout { rows: "[R 5000]", from: "R", to: "R" },
 ];
 
+/// What is taken of all parts, whether it is added to what is there, and the places that say so.
+const REDUCTIONS: [(&str, bool, &str); 4] =
+    [("sum", false, "from=x to=y"), ("sum", true, "from=x to+=y"), ("max", false, "from=x to=y"), ("min", false, "from=x to=y")];
+
 /// A plan of one launch from region `x` to region `y`.
 fn launch(mesh: &str, head: &str, operands: [&str; 2], places: &str) -> Plan {
     plan(&format!(
@@ -154,9 +158,8 @@ fn members_may_stand_inside_of_rows() {
 fn scattered_sums() {
     for (mesh, axes, members) in MESHES {
         for Layout { rows, from, to } in LAYOUTS {
-            for (op, adds) in [("sum", false), ("sum", true), ("max", false), ("min", false)] {
+            for (op, adds, places) in REDUCTIONS {
                 let head = format!("reduce_scatter {op} along {axes} member [m {members}] {rows}");
-                let places = if adds { "from=x to+=y" } else { "from=x to=y" };
                 let operands = [&*format!("read from: f32[m:6000, {from}]"), &*format!("accumulate to: f32[{to}]")];
                 check(&launch(mesh, &head, operands, places), adds, false);
             }
@@ -168,9 +171,8 @@ fn scattered_sums() {
 fn sums_for_all() {
     for (mesh, axes, _) in MESHES {
         for Layout { rows, from, to } in LAYOUTS {
-            for (op, adds) in [("sum", false), ("sum", true), ("max", false), ("min", false)] {
+            for (op, adds, places) in REDUCTIONS {
                 let head = format!("all_reduce {op} along {axes} {rows}");
-                let places = if adds { "from=x to+=y" } else { "from=x to=y" };
                 let operands = [&*format!("read from: f32[{from}]"), &*format!("accumulate to: f32[{to}]")];
                 check(&launch(mesh, &head, operands, places), adds, false);
             }
