@@ -7,7 +7,7 @@ use crate::outcome::{Failure, Outcome, print_json, print_text};
 use crate::spec::{SpecArguments, alone};
 use meshwright_compiler::shrink::{self, Shrunk};
 use meshwright_plan::Plan;
-use meshwright_plan::print::human;
+use meshwright_plan::print::{human, mesh_text};
 use meshwright_runtime::execute::Fleet;
 use meshwright_runtime::execute::compare::{self, Compared};
 use meshwright_runtime::pool::Pool;
@@ -58,8 +58,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
         )));
     }
     if ranks > MOST_RANKS {
-        let sizes: Vec<String> = mesh.axes.iter().map(|axis| format!("{} {}", axis.name, axis.size)).collect();
-        let sizes = sizes.join(", ");
+        let sizes = mesh_text(&mesh);
         return Err(Failure::Usage(format!(
             "{ranks} ranks ({sizes}) are more than the {MOST_RANKS} that run here; make axes smaller with --set mesh.AXIS=2"
         )));
@@ -94,8 +93,7 @@ fn compare(plans: [Plan; 2], shrunk: Shrunk, seed: u64) -> Result<Verdict, Failu
     for step in 2..=STEPS {
         losses.push([compare::loss(many, step)?, compare::loss(one, step)?]);
     }
-    let mesh: Vec<String> = mesh.axes.iter().map(|axis| format!("{} {}", axis.name, axis.size)).collect();
-    Ok(Verdict { name, mesh: mesh.join(", "), ranks, shrunk, losses, same_weights, gradients })
+    Ok(Verdict { name, mesh: mesh_text(&mesh), ranks, shrunk, losses, same_weights, gradients })
 }
 
 impl Verdict {

@@ -62,14 +62,16 @@ impl Exchanger<'_> {
 
     /// Every copy of every block whose weights are used whole and rest in pieces.
     pub fn gather_all(&mut self, regions: &Regions) -> Vec<Item> {
-        let kept = |data: &BlockData| data.is_cut() && data.rest.level < Level::Weights;
-        let copies: Vec<(Block, u64)> = self.copies(kept);
-        roll::roll(copies.into_iter().filter_map(|(block, copy)| self.gather(block, copy, regions)).collect())
+        self.gather_where(|data| data.is_cut() && data.rest.level < Level::Weights, regions)
     }
 
     /// Every copy of every block that is gathered once and held.
     pub fn gather_held(&mut self, regions: &Regions) -> Vec<Item> {
-        let copies = self.copies(|data| data.rest.level == Level::Weights && data.rest.hold);
+        self.gather_where(|data| data.rest.level == Level::Weights && data.rest.hold, regions)
+    }
+
+    fn gather_where(&mut self, wanted: impl Fn(&BlockData) -> bool, regions: &Regions) -> Vec<Item> {
+        let copies = self.copies(wanted);
         roll::roll(copies.into_iter().filter_map(|(block, copy)| self.gather(block, copy, regions)).collect())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A [`Program`] is a body with tagged inputs and outputs. The tags ([`Role`]) are all that later stages need to bind memory.
 
-use crate::model::ir::{Call, Port, Weight, WeightData};
+use crate::model::ir::{Call, Model, Port, Weight, WeightData};
 use crate::op::{Body, Dim, Dims, Origins, Type, Value};
 use cranelift_entity::{PrimaryMap, entity_impl};
 
@@ -193,4 +193,9 @@ pub struct UpdateGroup {
     pub flat: Dim,
     /// What is computed.
     pub program: Program,
+}
+
+/// Bytes of a value as it is stored.
+pub fn bytes(ty: &Type, dims: &Dims) -> u64 {
+    ty.elements(dims).saturating_mul(Model::stored(ty.element).bytes())
 }

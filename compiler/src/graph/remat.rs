@@ -7,10 +7,10 @@
 //! An operand of a matrix product that backward multiplies again is kept even if it could be computed again.
 
 use super::error;
-use super::ir::{Program, Role};
+use super::ir::{Program, Role, bytes};
 use super::mincut::{Network, UNBOUNDED};
 use crate::model::settings::{Pattern, Remat};
-use crate::op::{Body, Dims, Element, Index, Inst, Op, Origins, Shape, Type, Value};
+use crate::op::{Body, Dims, Index, Inst, Op, Origins, Shape, Value};
 use cranelift_entity::SecondaryMap;
 use meshwright_grammar::Diagnostic;
 use std::collections::BTreeSet;
@@ -250,13 +250,4 @@ impl Cut<'_> {
             self.price(*result, may_keep);
         }
     }
-}
-
-/// Stored size.
-fn bytes(ty: &Type, dims: &Dims) -> u64 {
-    let element = match ty.element {
-        Element::Bool => 1,
-        Element::Real | Element::Index(_) | Element::Integer => 4,
-    };
-    ty.elements(dims) * element
 }

@@ -7,7 +7,7 @@
 use super::aligned;
 use crate::graph::ir::segment_of;
 use crate::graph::ir::{Graph, Role};
-use crate::model::ir::{Model, Port};
+use crate::model::ir::Port;
 use crate::op::Type;
 use cranelift_entity::SecondaryMap;
 
@@ -45,7 +45,7 @@ pub struct Frames {
 
 /// Size of a stored tensor in bytes.
 pub fn bytes_of(graph: &Graph, ty: &Type) -> u64 {
-    ty.elements(&graph.dims) * Model::stored(ty.element).bytes()
+    crate::graph::ir::bytes(ty, &graph.dims)
 }
 
 /// Size and slot offsets of a segment's stash frame.

@@ -26,6 +26,11 @@ impl Mesh {
         axes.iter().map(|axis| self.axes[*axis].size).product()
     }
 
+    /// The axis of this name.
+    pub fn axis(&self, name: &str) -> Option<Axis> {
+        self.axes.iter().find(|(_, data)| data.name == name).map(|(axis, _)| axis)
+    }
+
     /// All other axes, ascending.
     pub fn beside(&self, axes: &[Axis]) -> Vec<Axis> {
         self.axes.keys().filter(|axis| !axes.contains(axis)).collect()

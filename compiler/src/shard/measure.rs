@@ -4,8 +4,7 @@
 
 use super::ir::{Axis, Level, Sharded};
 use crate::graph::ir::segment_of;
-use crate::graph::ir::{Program, SegmentData};
-use crate::model::ir::Model;
+use crate::graph::ir::{Program, SegmentData, bytes};
 use crate::op::{Body, Collective, Dim, Dims, Exchange, Inst, Op, Type};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,11 +38,6 @@ pub fn measure(sharded: &Sharded) -> Measure {
 /// What runs in a step.
 fn programs(data: &SegmentData) -> impl Iterator<Item = &Program> {
     [Some(&data.forward).filter(|_| !data.merged), data.backward.as_ref()].into_iter().flatten()
-}
-
-/// Bytes of a local value.
-fn bytes(ty: &Type, dims: &Dims) -> u64 {
-    ty.elements(dims).saturating_mul(Model::stored(ty.element).bytes())
 }
 
 /// Bytes that one rank sends, in the algorithms that send least.

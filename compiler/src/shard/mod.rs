@@ -80,7 +80,7 @@ fn mesh(settings: &Settings) -> Mesh {
 
 /// Axes by name; those of size 1 cut nothing.
 fn axes(mesh: &Mesh, names: &[String]) -> Vec<Axis> {
-    names.iter().filter_map(|name| mesh.axes.iter().find(|(_, data)| data.name == *name).map(|(axis, _)| axis)).collect()
+    names.iter().filter_map(|name| mesh.axis(name)).collect()
 }
 
 fn rules(mesh: &Mesh, settings: &Settings) -> Vec<Rule> {

@@ -97,7 +97,8 @@ fn swapped(surplus: &[Axis], added: &[Axis]) -> Option<Vec<Axis>> {
     (!axes.is_empty() && (axes.len() == surplus.len() || axes.len() == added.len())).then(|| axes.to_vec())
 }
 
-fn common(a: &[Axis], b: &[Axis]) -> usize {
+/// How many axes both start with.
+pub fn common(a: &[Axis], b: &[Axis]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 

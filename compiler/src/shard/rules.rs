@@ -266,5 +266,5 @@ impl Known<'_> {
 
 /// The axes on which both hold a dim.
 fn both(a: &[Axis], b: &[Axis]) -> Vec<Axis> {
-    a.iter().zip(b).take_while(|(a, b)| a == b).map(|(axis, _)| *axis).collect()
+    a[..super::reshard::common(a, b)].to_vec()
 }

@@ -94,8 +94,7 @@ impl Typing<'_> {
     }
 
     fn axes(&self, names: &[String]) -> Checked<Vec<Axis>> {
-        let axis = |name: &String| self.sharded.mesh.axes.iter().find(|(_, data)| data.name == *name).map(|(axis, _)| axis);
-        names.iter().map(|name| axis(name).ok_or_else(|| format!("the mesh has no axis {name}"))).collect()
+        names.iter().map(|name| self.sharded.mesh.axis(name).ok_or_else(|| format!("the mesh has no axis {name}"))).collect()
     }
 
     fn is_zero(&self, value: Value) -> bool {

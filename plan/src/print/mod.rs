@@ -15,8 +15,8 @@ mod view;
 
 use crate::{KernelData, Plan, hash};
 pub(crate) use name::{axes, exchange, is_reserved};
-pub use state::human;
-pub(crate) use state::{kind, mesh_text};
+pub(crate) use state::kind;
+pub use state::{human, mesh_text};
 
 /// The version of the text format; it changes when old text would read back as a different plan.
 pub const FORMAT: u32 = 1;

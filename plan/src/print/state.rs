@@ -14,7 +14,7 @@ pub(super) fn mesh(plan: &Plan, text: &mut Text) {
 }
 
 /// `data 2, tensor 4`.
-pub(crate) fn mesh_text(mesh: &Mesh) -> String {
+pub fn mesh_text(mesh: &Mesh) -> String {
     mesh.axes.iter().map(|axis| format!("{} {}", name::quoted(&axis.name), axis.size)).collect::<Vec<_>>().join(", ")
 }
 

@@ -82,11 +82,10 @@ impl Fleet {
     pub fn set_weight<E>(&mut self, weight: &Weight, copy: u64, write: impl FnOnce(&mut [f32]) -> Result<(), E>) -> Result<(), E> {
         self.written = true;
         let stretches = self.stretches(weight, &weight.rest, copy);
-        let elements = self.dims(weight).iter().product::<usize>();
         if let ([one], 1) = (&stretches[..], self.ranks.len()) {
             return write(self.ranks[0].arena.f32s_mut(one.offset, one.count));
         }
-        let mut whole = vec![0.0; elements];
+        let mut whole = vec![0.0; self.dims(weight).iter().product()];
         write(&mut whole)?;
         for stretch in stretches {
             let values = &whole[stretch.there as usize..(stretch.there + stretch.count) as usize];

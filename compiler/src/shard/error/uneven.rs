@@ -111,8 +111,7 @@ impl Cut<'_> {
             format!("`{name}` = {all} in {micros} microbatches is {all} / {micros} = {each} samples at a time")
         };
         let fewer = (1..micros).rev().find(|count| all.is_multiple_of(count * parts));
-        let (above, below) = (all.next_multiple_of(micros * parts), all / (micros * parts) * (micros * parts));
-        let sizes = if below == 0 { above.to_string() } else { format!("{below} or {above}") };
+        let sizes = nearest(all, micros * parts);
         let fewer =
             fewer.map_or_else(String::new, |count| format!(", or `train.microbatches` to {count}: {all} / {count} = {}", all / count));
         let help = format!("set `{name}` to {sizes}{fewer}");
@@ -151,7 +150,7 @@ impl Cut<'_> {
     fn head_count(&self) -> Diagnostic {
         let (size, parts, name, by) = (self.size(), self.parts(), self.name(), self.by());
         let message = format!("{size} heads `{name}` cannot be shared by {parts} devices ({by}): {size} / {parts} leaves {}", size % parts);
-        let help = format!("make the axis a divisor of {size} ({}), or `{name}` {}", listed(&divisors(size)), self.nearest());
+        let help = format!("make the axis a divisor of {size} ({}), or `{name}` {}", listed(&divisors(size)), nearest(size, parts));
         self.at("shard::heads", message, help)
     }
 
@@ -173,15 +172,14 @@ impl Cut<'_> {
             format!("`{name}` has {size} elements, which {parts} devices ({by}) do not divide: {size} / {parts} leaves {}", size % parts);
         let divisor = divisors(size).into_iter().min_by_key(|divisor| divisor.abs_diff(parts));
         let axis = divisor.map_or_else(String::new, |divisor| format!(", or cut it into {divisor}"));
-        self.at("shard::uneven", message, format!("set `{name}` to {}{axis}", self.nearest()))
+        self.at("shard::uneven", message, format!("set `{name}` to {}{axis}", nearest(size, parts)))
     }
+}
 
-    /// The sizes around that divide.
-    fn nearest(&self) -> String {
-        let (size, parts) = (self.size(), self.parts());
-        let (below, above) = (size / parts * parts, size.next_multiple_of(parts));
-        if below == 0 { above.to_string() } else { format!("{below} or {above}") }
-    }
+/// The sizes around one that the parts divide.
+fn nearest(size: u64, parts: u64) -> String {
+    let (below, above) = (size / parts * parts, size.next_multiple_of(parts));
+    if below == 0 { above.to_string() } else { format!("{below} or {above}") }
 }
 
 /// All divisors but 1.
