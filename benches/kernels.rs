@@ -52,7 +52,7 @@ fn in_step(plan: &Plan, kernel: Kernel) -> Option<Vec<u64>> {
     let flat = flatten(plan, plan.entries.iter().find(|entry| entry.name == "step")?);
     let mut launches = flat.sections.iter().flat_map(|section| &section.steps).filter_map(|step| match step {
         Step::Launch(launch) => Some(launch),
-        Step::Exchange(_) | Step::Control => None,
+        Step::Exchange(_) | Step::Start(..) | Step::Join(_) | Step::Control => None,
     });
     let launch = launches.find(|launch| launch.kernel == kernel)?;
     Some(flat.operands[launch.first..launch.first + launch.count].iter().map(|operand| operand.offset).collect())

@@ -90,11 +90,66 @@ pub enum Item {
         /// In order, once per value.
         body: Vec<Item>,
     },
-    /// Runs a program.
+    /// Runs a program; what stands below it begins when it has ended.
     Call(Call),
+    /// Starts a program of collectives on a stream beside: it runs when everything that stands above it has ended, but for what was started on
+    /// other streams, and what stands below does not wait for it.
+    Start(Stream, Call),
+    /// What stands below begins when everything that was started on this stream has ended.
+    Join(Stream),
     /// The control word: stop, save, skip. If a number among the readouts `loss` and `grad_norm` is not finite, the rest of the entry is
     /// skipped (the weights stay as they are).
     Control,
+}
+
+/// What runs beside the calls of an entry: each stream runs what is started on it in order. A device gives each a queue and a communicator of its
+/// own; an [`Item::Start`] and an [`Item::Join`] are an event recorded and an event waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stream {
+    /// Weights are gathered ahead of their use.
+    Gather,
+    /// Gradients are reduced behind the backward programs that follow.
+    Reduce,
+}
+
+impl Stream {
+    /// All of them.
+    pub const ALL: [Stream; 2] = [Stream::Gather, Stream::Reduce];
+
+    /// Streams of a rank: that of the calls, and those beside.
+    pub const LANES: usize = 1 + Stream::ALL.len();
+
+    /// Its number among all streams of a rank; that of the calls is 0.
+    pub fn lane(self) -> usize {
+        match self {
+            Stream::Gather => 1,
+            Stream::Reduce => 2,
+        }
+    }
+
+    /// The word for it in the plan's text.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stream::Gather => "gather",
+            Stream::Reduce => "reduce",
+        }
+    }
+}
+
+impl Item {
+    /// The call that it makes, at once or beside; none for what makes no call by itself.
+    pub fn call(&self) -> Option<&Call> {
+        match self {
+            Item::Call(call) | Item::Start(_, call) => Some(call),
+            Item::Loop { .. } | Item::Join(_) | Item::Control => None,
+        }
+    }
+}
+
+impl From<Call> for Item {
+    fn from(call: Call) -> Item {
+        Item::Call(call)
+    }
 }
 
 /// The indices that loops of a timeline count.

@@ -4,7 +4,7 @@
 
 use crate::kernel::{Attention, Collective, Exchange, Role, Skeleton};
 use crate::print::{self, human, kind, mesh_text};
-use crate::program::Item;
+use crate::program::{Item, Stream};
 use crate::{DimSize, KernelData, Plan, Program, RegionKind, Weight};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -54,6 +54,8 @@ pub struct Exchanged {
     pub axes: String,
     /// `all_gather`.
     pub exchange: &'static str,
+    /// Beside the calls, or none: calls wait for it.
+    pub stream: Option<Stream>,
     /// Launches, loops counted out.
     pub count: u64,
     /// Bytes that one rank sends (and receives as many) if every group is a ring.
@@ -120,14 +122,15 @@ fn add_up(plan: &Plan, name: &str, body: &[Item]) -> EntrySummary {
                 total.flops += inner.flops * times as f64;
                 inner.exchanges.into_iter().for_each(|one| total.exchanged(one, times));
             }
-            Item::Call(call) => {
+            Item::Call(call) | Item::Start(_, call) => {
+                let stream = if let Item::Start(stream, _) = item { Some(*stream) } else { None };
                 let (launches, flops) = program(plan, call.program);
                 total.calls = total.calls.saturating_add(1);
                 total.launches = total.launches.saturating_add(launches);
                 total.flops += flops;
-                exchanges(plan, call.program).into_iter().for_each(|one| total.exchanged(one, 1));
+                exchanges(plan, call.program, stream).into_iter().for_each(|one| total.exchanged(one, 1));
             }
-            Item::Control => {}
+            Item::Join(_) | Item::Control => {}
         }
     }
     total
@@ -136,7 +139,7 @@ fn add_up(plan: &Plan, name: &str, body: &[Item]) -> EntrySummary {
 impl EntrySummary {
     fn exchanged(&mut self, one: Exchanged, times: u64) {
         let (count, bytes) = (one.count.saturating_mul(times), one.bytes.saturating_mul(times));
-        match self.exchanges.iter_mut().find(|known| (&known.axes, known.exchange) == (&one.axes, one.exchange)) {
+        match self.exchanges.iter_mut().find(|known| (&known.axes, known.exchange, known.stream) == (&one.axes, one.exchange, one.stream)) {
             Some(known) => {
                 known.count = known.count.saturating_add(count);
                 known.bytes = known.bytes.saturating_add(bytes);
@@ -147,13 +150,14 @@ impl EntrySummary {
 }
 
 /// Collectives of one call.
-fn exchanges(plan: &Plan, program: Program) -> Vec<Exchanged> {
+fn exchanges(plan: &Plan, program: Program, stream: Option<Stream>) -> Vec<Exchanged> {
     let launches = plan.programs.get(program).map_or(&[][..], |data| &data.launches);
     let kernels = launches.iter().filter_map(|launch| plan.kernels.get(launch.kernel));
     let collective = |kernel: &KernelData| match &kernel.skeleton {
         Skeleton::Collective(Collective { exchange, axes }) => Some(Exchanged {
             axes: print::axes(axes),
             exchange: print::exchange(*exchange),
+            stream,
             count: 1,
             bytes: moved(kernel, *exchange, plan.mesh.size(axes)),
         }),
@@ -241,12 +245,13 @@ impl fmt::Display for Summary {
     }
 }
 
-/// One line per kind of collective: `along data  all_gather  24 times, 18.0 MiB sent`.
+/// One line per kind of collective: `along data  all_gather  24 times, 18.0 MiB sent by each rank, beside`.
 fn exchanged(all: &[Exchanged], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let width = all.iter().map(|one| one.axes.chars().count()).max().unwrap_or(0);
     let digits = all.iter().map(|one| one.count.to_string().len()).max().unwrap_or(0);
-    for Exchanged { axes, exchange, count, bytes } in all {
-        writeln!(f, "    along {axes:width$}  {exchange:14} {count:>digits$} times, {:>9} sent by each rank", human(*bytes))?;
+    for Exchanged { axes, exchange, stream, count, bytes } in all {
+        let beside = stream.map_or("", |_| ", beside the calls");
+        writeln!(f, "    along {axes:width$}  {exchange:14} {count:>digits$} times, {:>9} sent by each rank{beside}", human(*bytes))?;
     }
     Ok(())
 }

@@ -156,12 +156,16 @@ impl<'a> Binder<'a> {
         })
     }
 
-    /// The blocks among a program's parameters whose gradients are scattered after it has run, and how they add up there.
-    pub fn scattered(&mut self, call: usize, keys: &[Key]) -> Vec<(Block, u64, CallAccumulate)> {
+    /// The blocks among a program's parameters to whose gradients it adds.
+    pub fn gradients_of(&self, call: usize, keys: &[Key]) -> Vec<(Block, u64)> {
         let blocks = blocks_of(self.placed.graph, self.state, call);
-        let block = |key: &Key| if let Key::Gradients(number) = key { Some(blocks[*number as usize]) } else { None };
+        keys.iter().filter_map(|key| if let Key::Gradients(number) = key { Some(blocks[*number as usize]) } else { None }).collect()
+    }
+
+    /// Those of them whose gradients are scattered after it has run, and how they add up there.
+    pub fn scattered(&mut self, call: usize, keys: &[Key]) -> Vec<(Block, u64, CallAccumulate)> {
         let cut = |(block, _): &(Block, u64)| self.state.blocks[*block].rest.level >= Level::Gradients;
-        let found: Vec<(Block, u64)> = keys.iter().filter_map(block).filter(cut).collect();
+        let found: Vec<(Block, u64)> = self.gradients_of(call, keys).into_iter().filter(cut).collect();
         found.into_iter().map(|(block, copy)| (block, copy, self.begin(Sum::Gradient(block, copy), self.first_of_step()))).collect()
     }
 

@@ -2,6 +2,7 @@
 
 use super::bind::{Binder, locate};
 use super::exchange::Exchanger;
+use super::overlap::{self, Round};
 use super::program::{Key, Made, Programs};
 use super::region::{Regions, Source};
 use super::{Placed, roll, update};
@@ -9,11 +10,12 @@ use crate::fuse;
 use crate::graph::ir::segment_of;
 use crate::graph::ir::{Role, Segment};
 use crate::memory::aligned;
-use crate::memory::state::State;
+use crate::memory::state::{Block, State};
 use crate::schedule;
 use crate::schedule::ir::{Event, Timeline};
 use meshwright_plan::program::{Call, Entry, Index, Item};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Which program of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,16 +47,11 @@ pub fn forward(name: &str, placed: &Placed, timeline: &Timeline, state: &State, 
     let source = if name == "step" { Source::Train } else { Source::Evaluate };
     let mut maker = Maker { placed, state, name, programs, made: BTreeMap::new() };
     let mut binder = Binder::new(placed, state, source);
-    let calls: Vec<Call> = timeline.micro.iter().flat_map(|event| maker.calls(*event, &mut binder, regions)).collect();
-    let body = roll::roll(calls);
-    let microbatches = placed.graph.microbatches;
-    let body = match microbatches {
-        1 => body,
-        _ => vec![Item::Loop { index: Index::Micro, start: 0, end: microbatches, reverse: false, body }],
-    };
-    let mut held = Exchanger { mesh: &placed.sharded.mesh, state, programs }.gather_held(regions);
-    held.extend(body);
-    let mut entry = Entry { name: name.to_string(), body: held };
+    let rounds: Vec<Round> = timeline.micro.iter().filter_map(|event| maker.round(*event, &mut binder, regions)).collect();
+    let last = if name == "step" { maker.last(&rounds, regions) } else { rounds.clone() };
+    let mut body = Exchanger { mesh: &placed.sharded.mesh, state, programs }.gather_held(regions);
+    body.extend(microbatches(&rounds, &last, programs, placed.graph.microbatches));
+    let mut entry = Entry { name: name.to_string(), body };
     if name != "step" && timeline.end.contains(&Event::ReduceReports) {
         let mut exchanger = Exchanger { mesh: &placed.sharded.mesh, state, programs };
         entry.body.extend(exchanger.reduce_reports(placed, source, regions));
@@ -62,25 +59,56 @@ pub fn forward(name: &str, placed: &Placed, timeline: &Timeline, state: &State, 
     entry
 }
 
+/// All microbatches: a loop, with the last one by itself if more is reduced in it.
+fn microbatches(rounds: &[Round], last: &[Round], programs: &Programs, count: u64) -> Vec<Item> {
+    let looped = |range: Range<u64>, body| Item::Loop { index: Index::Micro, start: range.start, end: range.end, reverse: false, body };
+    let same = rounds.iter().zip(last).all(|(one, other)| one.reductions.len() == other.reductions.len());
+    match count {
+        1 => roll::roll(overlap::overlap(last, &[], programs)),
+        _ if same => vec![looped(0..count, roll::roll(overlap::overlap(rounds, rounds, programs)))],
+        _ => {
+            let [many, last] = [rounds, last].map(|own| roll::roll(overlap::overlap(own, rounds, programs)));
+            vec![looped(0..count - 1, many), looped(count - 1..count, last)]
+        }
+    }
+}
+
 impl Maker<'_> {
-    /// The calls that an event of a microbatch stands for: what is gathered first, its program, what is scattered then. None if the program does nothing.
-    fn calls(&mut self, event: Event, binder: &mut Binder, regions: &mut Regions) -> Vec<Call> {
+    /// What an event of a microbatch stands for: what is gathered first, its program, what is scattered then. None if the program does nothing.
+    fn round(&mut self, event: Event, binder: &mut Binder, regions: &mut Regions) -> Option<Round> {
         let (at, kind) = match event {
             Event::Forward(at) => (at, Kind::Forward),
             Event::ForwardOnly(at) => (at, Kind::ForwardOnly),
             Event::Backward(at) => (at, Kind::Backward),
-            Event::SquareSum | Event::Factor | Event::Control | Event::Update | Event::GatherWeights | Event::Next => return Vec::new(),
-            Event::ReduceReports | Event::ReduceTotals | Event::ReduceGradients | Event::ReduceSquareSum => return Vec::new(),
+            Event::SquareSum | Event::Factor | Event::Control | Event::Update | Event::AwaitWeights | Event::Next => return None,
+            Event::ReduceReports | Event::ReduceTotals | Event::AwaitGradients | Event::ReduceSquareSum => return None,
         };
-        let Some(call) = self.call(at, kind, binder, regions) else { return Vec::new() };
+        let call = self.call(at, kind, binder, regions)?;
         let keys = self.made[&(segment_of(&self.placed.graph.calls[at]), kind)].keys.clone();
-        let mut exchanger = Exchanger { mesh: &self.placed.sharded.mesh, state: self.state, programs: self.programs };
-        let mut calls: Vec<Call> = binder.gathered(at, &keys).filter_map(|(block, copy)| exchanger.gather(block, copy, regions)).collect();
-        calls.push(call);
-        for (block, copy, accumulate) in binder.scattered(at, &keys) {
-            calls.extend(exchanger.scatter(block, copy, accumulate, regions));
+        let mut exchanger = self.exchanger();
+        let gathers = binder.gathered(at, &keys).filter_map(|(block, copy)| exchanger.gather(block, copy..copy + 1, regions)).collect();
+        let scattered = binder.scattered(at, &keys).into_iter();
+        let scatter = |(block, copy, accumulate)| exchanger.scatter(block, copy..copy + 1, accumulate, regions);
+        Some(Round { gathers, call, gradients: binder.gradients_of(at, &keys), reductions: scattered.filter_map(scatter).collect() })
+    }
+
+    fn exchanger(&mut self) -> Exchanger<'_> {
+        Exchanger { mesh: &self.placed.sharded.mesh, state: self.state, programs: self.programs }
+    }
+
+    /// The rounds of the last microbatch: gradients that are reduced once a step are, each bucket behind the last round that adds to it.
+    fn last(&mut self, rounds: &[Round], regions: &Regions) -> Vec<Round> {
+        let added = rounds.iter().enumerate().flat_map(|(at, round)| round.gradients.iter().map(move |gradient| (*gradient, at)));
+        let ends: BTreeMap<(Block, u64), usize> = added.collect();
+        let mut last = rounds.to_vec();
+        for (block, data) in self.state.blocks.iter().filter(|(_, data)| data.is_reduced()) {
+            for copies in data.buckets() {
+                let round = copies.clone().filter_map(|copy| ends.get(&(block, copy))).max().copied();
+                let calls = self.exchanger().reduce(block, copies, regions);
+                last[round.unwrap_or(rounds.len() - 1)].reductions.extend(calls);
+            }
         }
-        calls
+        last
     }
 
     fn call(&mut self, at: usize, kind: Kind, binder: &mut Binder, regions: &mut Regions) -> Option<Call> {

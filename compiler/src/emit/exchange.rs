@@ -18,6 +18,7 @@ use meshwright_plan::Element;
 use meshwright_plan::kernel::Role as DimRole;
 use meshwright_plan::kernel::{Access, Collective, Exchange, KernelData, KernelDim, Operand, Reduce, Skeleton};
 use meshwright_plan::program::{Accumulate, Address, Call, CallAccumulate, Entry, Item};
+use std::ops::Range;
 
 /// Makes the programs of exchanges, and calls of them.
 pub struct Exchanger<'a> {
@@ -36,33 +37,35 @@ pub fn start(placed: &Placed, state: &State, programs: &mut Programs, regions: &
 }
 
 impl Exchanger<'_> {
-    /// A copy of a block is gathered into its slot.
-    pub fn gather(&mut self, block: Block, copy: u64, regions: &Regions) -> Option<Call> {
-        let data = &self.state.blocks[block];
+    /// Copies of a block are gathered to where programs read them: one into its slot, or several into the whole block.
+    pub fn gather(&mut self, block: Block, copies: Range<u64>, regions: &Regions) -> Option<Call> {
+        let (data, copy) = (&self.state.blocks[block], copies.start);
         let piece = at(regions.record, data.at.record? + copy * data.piece);
         let whole = match data.at.weights {
             Some(offset) => at(regions.weights, offset + copy * data.stride),
             None => at(regions.gathered, self.state.slots(block, copy).0),
         };
-        let made = self.gathering(data);
+        let fused = self.pieces(data, copies.end - copy, Exchange::AllGather, [Role::Piece, Role::Whole]);
+        let made = self.programs.add(format!("{}.gather", data.name), fused, &alone);
         Some(bound(&made, piece, whole, copy))
     }
 
-    /// The gradients of a copy of a block are summed over the mesh into the piece that this rank holds.
-    pub fn scatter(&mut self, block: Block, copy: u64, accumulate: CallAccumulate, regions: &Regions) -> Option<Call> {
-        let data = &self.state.blocks[block];
+    /// The gradients of copies of a block are summed over the mesh into the pieces that this rank holds.
+    pub fn scatter(&mut self, block: Block, copies: Range<u64>, accumulate: CallAccumulate, regions: &Regions) -> Option<Call> {
+        let (data, copy) = (&self.state.blocks[block], copies.start);
         let piece = Address { accumulate, ..at(regions.reduced, data.at.reduced? + copy * data.piece) };
         let whole = match data.at.gradients {
             Some(offset) => at(regions.gradients, offset + copy * data.stride),
             None => at(regions.gathered, self.state.slots(block, copy).1),
         };
-        let made = self.scattering(data);
+        let fused = self.pieces(data, copies.end - copy, Exchange::ReduceScatter(Reduce::Sum), [Role::Whole, Role::Piece]);
+        let made = self.programs.add(format!("{}.scatter", data.name), fused, &alone);
         Some(bound(&made, piece, whole, copy))
     }
 
     /// Every copy of every block whose weights are used whole and rest in pieces.
     pub fn gather_all(&mut self, regions: &Regions) -> Vec<Item> {
-        self.gather_where(|data| data.is_cut() && data.rest.level < Level::Weights, regions)
+        self.gather_where(BlockData::is_gathered_after, regions)
     }
 
     /// Every copy of every block that is gathered once and held.
@@ -71,30 +74,33 @@ impl Exchanger<'_> {
     }
 
     fn gather_where(&mut self, wanted: impl Fn(&BlockData) -> bool, regions: &Regions) -> Vec<Item> {
-        let copies = self.copies(wanted);
-        roll::roll(copies.into_iter().filter_map(|(block, copy)| self.gather(block, copy, regions)).collect())
+        let blocks: Vec<Block> = self.state.blocks.iter().filter(|(_, data)| wanted(data)).map(|(block, _)| block).collect();
+        let mut calls = Vec::new();
+        for block in blocks {
+            let data = &self.state.blocks[block];
+            let copies = if data.rest.hold { (0..data.count).map(|copy| copy..copy + 1).collect() } else { data.buckets() };
+            calls.extend(copies.into_iter().rev().filter_map(|copies| self.gather(block, copies, regions)));
+        }
+        roll::roll(calls)
     }
 
-    /// What gradients are still partial over at the end of a step.
-    pub fn reduce_all(&mut self, regions: &Regions) -> Vec<Item> {
+    /// What the gradients of a bucket are still partial over when all microbatches have added to them.
+    pub fn reduce(&mut self, block: Block, copies: Range<u64>, regions: &Regions) -> Vec<Call> {
+        let (data, copy) = (&self.state.blocks[block], copies.start);
         let mut calls = Vec::new();
-        for (block, copy) in self.copies(|data| data.trained && data.rest.level == Level::Moments) {
-            calls.extend(self.scatter(block, copy, CallAccumulate::Write, regions));
+        if data.rest.level == Level::Moments {
+            calls.extend(self.scatter(block, copies.clone(), CallAccumulate::Write, regions));
         }
-        for (block, copy) in self.copies(|data| data.trained) {
-            let data = &self.state.blocks[block];
-            let left: Vec<Axis> = data.deferred.iter().copied().filter(|axis| !data.rest.axes.contains(axis)).collect();
-            if left.is_empty() {
-                continue;
-            }
+        let left = data.left();
+        if !left.is_empty() {
             let place = match (data.at.reduced, data.at.gradients) {
                 (Some(offset), _) => at(regions.reduced, offset + copy * data.piece),
                 (None, offset) => at(regions.gradients, offset.unwrap_or(0) + copy * data.stride),
             };
-            let made = self.summing(&format!("{}.reduce", data.name), data.piece, &left);
+            let made = self.summing(&format!("{}.reduce", data.name), data.piece * (copies.end - copy), &left);
             calls.push(bound(&made, place, place, copy));
         }
-        roll::roll(calls)
+        calls
     }
 
     /// The numbers that a source reports.
@@ -139,35 +145,26 @@ impl Exchanger<'_> {
         Item::Call(bound(&made, piece, whole, 0))
     }
 
-    fn copies(&self, wanted: impl Fn(&BlockData) -> bool) -> Vec<(Block, u64)> {
-        let blocks = self.state.blocks.iter().filter(|(_, data)| wanted(data));
-        blocks.flat_map(|(block, data)| (0..data.count).map(move |copy| (block, copy))).collect()
-    }
-
-    fn gathering(&mut self, data: &BlockData) -> Made {
-        let fused = self.pieces(data, Exchange::AllGather, [Role::Piece, Role::Whole]);
-        self.programs.add(format!("{}.gather", data.name), fused, &alone)
-    }
-
-    fn scattering(&mut self, data: &BlockData) -> Made {
-        let fused = self.pieces(data, Exchange::ReduceScatter(Reduce::Sum), [Role::Whole, Role::Piece]);
-        self.programs.add(format!("{}.scatter", data.name), fused, &alone)
-    }
-
-    /// Between a whole block and its pieces.
-    fn pieces(&self, data: &BlockData, exchange: Exchange, [from, to]: [Role; 2]) -> Fused {
+    /// Between whole copies of a block, one behind the other, and their pieces.
+    fn pieces(&self, data: &BlockData, copies: u64, exchange: Exchange, [from, to]: [Role; 2]) -> Fused {
         let (piece, members) = (data.piece / 4, self.mesh.size(&data.rest.axes));
         let names = self.mesh.names(&data.rest.axes);
         let dim = |name: String, size, role| KernelDim { name, size, role, axes: Vec::new() };
-        let dims = [dim(names.join("*"), members, DimRole::Member), dim("Flat".into(), piece, DimRole::Row)];
-        let strides = |role: Role| if role == Role::Whole { vec![piece as i64, 1] } else { vec![0, 1] };
+        let mut dims = vec![dim(names.join("*"), members, DimRole::Member), dim("Flat".into(), piece, DimRole::Row)];
+        if copies > 1 {
+            dims.insert(0, dim("Copies".into(), copies, DimRole::Row));
+        }
+        let strides = |role: Role| {
+            let own = if role == Role::Whole { [piece * members, piece, 1] } else { [piece, 0, 1] };
+            own[3 - dims.len()..].iter().map(|stride| *stride as i64).collect()
+        };
         let access = if matches!(exchange, Exchange::ReduceScatter(_)) { Access::Accumulate } else { Access::Write };
         let operand = |name: &str, role: Role, access| Operand {
             name: name.into(),
             element: Element::F32,
             access,
             strides: strides(role),
-            extent: if role == Role::Whole { piece * members } else { piece },
+            extent: copies * if role == Role::Whole { piece * members } else { piece },
         };
         let accumulate = if access == Access::Accumulate { Accumulate::ByCall } else { Accumulate::Write };
         let operands = [operand("in", from, Access::Read), operand("out", to, access)];
@@ -175,7 +172,7 @@ impl Exchanger<'_> {
         let skeleton = Skeleton::Collective(Collective { exchange, axes: names });
         let kernel = KernelData { name: name.into(), dims: dims.into_iter().collect(), operands: operands.into_iter().collect(), skeleton };
         let mut buffers = PrimaryMap::new();
-        let bytes = |role: Role| if role == Role::Whole { data.stride } else { data.piece };
+        let bytes = |role: Role| copies * if role == Role::Whole { data.stride } else { data.piece };
         let mut buffer = |role: Role| buffers.push(BufferData { name: String::new(), bytes: bytes(role), role: Some(role) });
         let places = vec![(buffer(from), 0), (buffer(to), 0)];
         Fused { buffers, launches: vec![FusedLaunch { kernel, places, accumulate }] }

@@ -6,6 +6,7 @@
 mod bind;
 mod entry;
 mod exchange;
+mod overlap;
 mod piece;
 mod program;
 mod region;

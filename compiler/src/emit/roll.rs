@@ -1,19 +1,22 @@
 //! Runs of equal calls → loops.
 //!
-//! Calls `i` and `i + period` are in step if they run the same program, add up in the same way, and all their addresses and iteration
-//! numbers differ by constants that stay the same along the run. A run of `period` different calls becomes a loop of `period` calls.
+//! Calls `i` and `i + period` are in step if they run the same program on the same stream, add up in the same way, and all their addresses and
+//! iteration numbers differ by constants that stay the same along the run; so are joins of one stream. A run of `period` different calls becomes a
+//! loop of `period` calls.
 
 use meshwright_plan::program::{Address, Call, Index, Item};
 
-/// Longest pattern of different calls that is looked for.
-const PERIODS: usize = 16;
+/// Longest pattern of different calls that is looked for: two turns of a layer whose weights are gathered into two slots in turn, with a few blocks.
+const PERIODS: usize = 32;
 
-/// Loops where at least two rounds are in step, plain calls elsewhere.
-pub fn roll(calls: Vec<Call>) -> Vec<Item> {
+/// Loops where at least two rounds are in step, plain calls elsewhere. Requires calls, started ones among them, joins and control words.
+pub fn roll(calls: impl IntoIterator<Item = impl Into<Item>>) -> Vec<Item> {
+    let calls: Vec<Item> = calls.into_iter().map(Into::into).collect();
     let mut items = Vec::new();
     let mut at = 0;
     while at < calls.len() {
-        let covered = (1..=PERIODS).map(|period| (period * rounds(&calls[at..], period), period));
+        let longest = PERIODS.min((calls.len() - at) / 2).max(1);
+        let covered = (1..=longest).map(|period| (period * rounds(&calls[at..], period), period));
         let best = covered.filter(|(covered, period)| covered > period).max_by_key(|(covered, period)| (*covered, PERIODS - period));
         match best {
             Some((covered, period)) => {
@@ -21,7 +24,7 @@ pub fn roll(calls: Vec<Call>) -> Vec<Item> {
                 at += covered;
             }
             None => {
-                items.push(Item::Call(calls[at].clone()));
+                items.push(calls[at].clone());
                 at += 1;
             }
         }
@@ -30,7 +33,7 @@ pub fn roll(calls: Vec<Call>) -> Vec<Item> {
 }
 
 /// How many rounds of `period` calls from the start are in step; 1 if there is no second one.
-fn rounds(calls: &[Call], period: usize) -> usize {
+fn rounds(calls: &[Item], period: usize) -> usize {
     let Some(steps) = calls.get(..2 * period).map(|two| steps_of(two, period)) else { return 1 };
     let Some(steps) = steps else { return 1 };
     let mut rounds = 2;
@@ -44,12 +47,21 @@ fn rounds(calls: &[Call], period: usize) -> usize {
 }
 
 /// The differences between two rounds, call by call: iteration, then addresses. None if they are not in step.
-fn steps_of(two: &[Call], period: usize) -> Option<Vec<(i64, Vec<i64>)>> {
+fn steps_of(two: &[Item], period: usize) -> Option<Vec<(i64, Vec<i64>)>> {
     let (first, second) = two.split_at(period);
     first.iter().zip(second).map(|(a, b)| step_between(a, b)).collect()
 }
 
-fn step_between(a: &Call, b: &Call) -> Option<(i64, Vec<i64>)> {
+fn step_between(a: &Item, b: &Item) -> Option<(i64, Vec<i64>)> {
+    match (a, b) {
+        (Item::Call(a), Item::Call(b)) => step_of_calls(a, b),
+        (Item::Start(stream, a), Item::Start(other, b)) if stream == other => step_of_calls(a, b),
+        (Item::Join(stream), Item::Join(other)) if stream == other => Some((0, Vec::new())),
+        _ => None,
+    }
+}
+
+fn step_of_calls(a: &Call, b: &Call) -> Option<(i64, Vec<i64>)> {
     let same = |(x, y): (&Address, &Address)| x.region == y.region && x.micro == y.micro && x.accumulate == y.accumulate;
     if a.program != b.program || a.bindings.len() != b.bindings.len() || !a.bindings.iter().zip(&b.bindings).all(same) {
         return None;
@@ -59,17 +71,24 @@ fn step_between(a: &Call, b: &Call) -> Option<(i64, Vec<i64>)> {
 }
 
 /// A loop over whole rounds. Where the iteration numbers fall, the loop runs backwards, so that its index grows with the iteration.
-fn loop_over(calls: &[Call], period: usize) -> Item {
+fn loop_over(calls: &[Item], period: usize) -> Item {
     let rounds = calls.len() / period;
     let Some(steps) = steps_of(&calls[..2 * period], period) else {
         return Item::Loop { index: Index::Layer, start: 0, end: 0, reverse: false, body: Vec::new() };
     };
-    let reverse = steps.first().is_some_and(|(iteration, _)| *iteration < 0);
+    let reverse = steps.iter().find(|(iteration, _)| *iteration != 0).is_some_and(|(iteration, _)| *iteration < 0);
     let base = if reverse { &calls[calls.len() - period..] } else { &calls[..period] };
     let sign = if reverse { -1 } else { 1 };
-    let body = base.iter().zip(&steps).map(|(call, (iteration, offsets))| {
-        let bindings = call.bindings.iter().zip(offsets).map(|(address, step)| Address { layer: sign * step, ..*address }).collect();
-        Item::Call(Call { program: call.program, bindings, iteration: (call.iteration.0, sign * iteration) })
+    let body = base.iter().zip(&steps).map(|(item, (iteration, offsets))| {
+        let looped = |call: &Call| {
+            let bindings = call.bindings.iter().zip(offsets).map(|(address, step)| Address { layer: sign * step, ..*address }).collect();
+            Call { program: call.program, bindings, iteration: (call.iteration.0, sign * iteration) }
+        };
+        match item {
+            Item::Call(call) => Item::Call(looped(call)),
+            Item::Start(stream, call) => Item::Start(*stream, looped(call)),
+            Item::Loop { .. } | Item::Join(_) | Item::Control => item.clone(),
+        }
     });
     Item::Loop { index: Index::Layer, start: 0, end: rounds as u64, reverse, body: body.collect() }
 }
@@ -105,7 +124,7 @@ mod tests {
                         }
                     }
                 }
-                Item::Control => {}
+                Item::Start(..) | Item::Join(_) | Item::Control => {}
             }
         }
         all

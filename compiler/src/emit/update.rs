@@ -14,8 +14,9 @@ use crate::memory::state::{BlockData, Range, State};
 use crate::op::Dim;
 use crate::schedule::ir::{Event, Timeline};
 use crate::shard::ir::Axis;
-use meshwright_plan::program::{Address, Call, CallAccumulate, Item};
+use meshwright_plan::program::{Address, Call, CallAccumulate, Item, Stream};
 use std::collections::BTreeMap;
+use std::ops;
 
 /// The items of a timeline's end.
 pub fn items(placed: &Placed, state: &State, timeline: &Timeline, programs: &mut Programs, regions: &mut Regions) -> Vec<Item> {
@@ -85,20 +86,14 @@ impl Ending<'_> {
                 let (mut exchanger, regions) = self.exchanger();
                 exchanger.reduce_totals(placed, regions)
             }
-            Event::ReduceGradients => {
-                let (mut exchanger, regions) = self.exchanger();
-                exchanger.reduce_all(regions)
-            }
+            Event::AwaitGradients => self.awaited(Stream::Reduce, BlockData::is_reduced),
             Event::ReduceSquareSum => self.reduce_squares(),
-            Event::GatherWeights => {
-                let (mut exchanger, regions) = self.exchanger();
-                exchanger.gather_all(regions)
-            }
-            Event::SquareSum => self.each(Stretch::square_sums),
+            Event::AwaitWeights => self.awaited(Stream::Gather, BlockData::is_gathered_after),
+            Event::SquareSum => self.square_sums(),
             Event::Factor => self.factor().into_iter().collect(),
             Event::Control => vec![Item::Control],
             Event::Next => self.nexts(),
-            Event::Update => self.each(|_| vec![Job::Update]),
+            Event::Update => self.updates(),
             Event::Forward(_) | Event::ForwardOnly(_) | Event::Backward(_) => Vec::new(),
         }
     }
@@ -137,20 +132,48 @@ impl Ending<'_> {
         self.placed.graph.update.as_ref()
     }
 
-    /// Jobs on all trained state, those on stretches of one kind one after the other so that they roll into loops.
-    fn each(&mut self, jobs: impl Fn(&Stretch) -> Vec<Job>) -> Vec<Item> {
-        let mut calls = Vec::new();
+    /// Waits for a stream if any block has an exchange there.
+    fn awaited(&self, stream: Stream, uses: fn(&BlockData) -> bool) -> Vec<Item> {
+        self.state.blocks.values().any(uses).then_some(Item::Join(stream)).into_iter().collect()
+    }
+
+    /// The squares of all gradients, those of stretches of one kind one after the other so that they roll into loops.
+    fn square_sums(&mut self) -> Vec<Item> {
         let state = self.state;
+        let mut calls = Vec::new();
         for block in state.blocks.values().filter(|block| block.trained) {
             for (offset, stretch) in self.stretches(block) {
-                for job in jobs(&stretch) {
-                    let Some(made) = self.program(&job, &stretch) else { continue };
-                    let (slot, first) = self.squares_over(&job);
-                    calls.extend((0..block.count).map(|copy| self.bind(&made, block, offset, copy, (slot, first && copy == 0))));
+                for job in stretch.square_sums() {
+                    calls.extend(self.job(&job, block, (offset, &stretch), 0..block.count));
                 }
             }
         }
         roll::roll(calls)
+    }
+
+    /// All updates; what is updated in pieces and used whole begins to be gathered, bucket by bucket.
+    fn updates(&mut self) -> Vec<Item> {
+        let state = self.state;
+        let mut items: Vec<Item> = Vec::new();
+        for (number, block) in state.blocks.iter().filter(|(_, block)| block.trained) {
+            let buckets = if block.is_gathered_after() { block.buckets() } else { vec![0..block.count] };
+            for copies in buckets.into_iter().rev() {
+                for (offset, stretch) in self.stretches(block) {
+                    items.extend(self.job(&Job::Update, block, (offset, &stretch), copies.clone()).into_iter().map(Item::Call));
+                }
+                let (mut exchanger, regions) = self.exchanger();
+                let gather = if block.is_gathered_after() { exchanger.gather(number, copies, regions) } else { None };
+                items.extend(gather.map(|call| Item::Start(Stream::Gather, call)));
+            }
+        }
+        roll::roll(items)
+    }
+
+    /// A job on a stretch of some copies of a block.
+    fn job(&mut self, job: &Job, block: &BlockData, (offset, stretch): (u64, &Stretch), copies: ops::Range<u64>) -> Vec<Call> {
+        let Some(made) = self.program(job, stretch) else { return Vec::new() };
+        let (slot, first) = self.squares_over(job);
+        copies.map(|copy| self.bind(&made, block, offset, copy, (slot, first && copy == 0))).collect()
     }
 
     /// The stretches of a block with their byte offsets in a copy (of the block, or of the piece).

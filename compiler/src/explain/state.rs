@@ -29,8 +29,21 @@ struct Times {
     uses: u64,
     /// Backward programs that give gradients.
     gradients: u64,
-    /// Once for each copy of the block.
-    copies: u64,
+}
+
+/// Exchanges of so many copies of a block at once, and how often.
+type Batch = (u64, u64);
+
+/// The buckets of a block by size.
+fn buckets(block: &BlockData) -> Vec<Batch> {
+    let mut all: Vec<Batch> = Vec::new();
+    for copies in block.buckets().iter().map(|copies| copies.end - copies.start) {
+        match all.last_mut().filter(|(known, _)| *known == copies) {
+            Some((_, times)) => *times += 1,
+            None => all.push((copies, 1)),
+        }
+    }
+    all
 }
 
 /// The exchanges of the blocks that a segment's calls use.
@@ -48,61 +61,95 @@ pub fn exchanges(words: &Words<'_>, segment: Segment) -> Vec<Exchanged> {
         let programs = [Some(&data.forward).filter(|_| !data.merged), data.backward.as_ref()];
         let uses = programs.into_iter().flatten().filter(|program| reads(program)).count() as u64;
         let each = calls.len() as u64 * words.graph.microbatches;
-        all.extend(block_exchanges(words, block, &Times { uses: uses * each, gradients: each, copies: block.count }));
+        all.extend(block_exchanges(words, block, &Times { uses: uses * each, gradients: each }));
     }
     all
 }
 
 fn block_exchanges(words: &Words<'_>, block: &BlockData, times: &Times) -> Vec<Exchanged> {
-    let mesh = &words.sharded.mesh;
-    let rest = &block.rest.axes;
-    let parts = mesh.size(rest);
-    let full = (block.piece * parts).max(block.stride);
-    let one = |exchange, axes: &[Axis], what: &str, bytes, times, why: String, edit: Option<String>| Exchanged {
-        exchange,
-        axes: mesh.names(axes),
-        value: format!("{what} of `{}`", block.name),
-        types: (String::new(), String::new()),
-        bytes,
-        times,
-        why: vec![why],
-        edit,
-    };
-    let share = full / parts.max(1) * (parts.max(1) - 1);
-    let rule = words
-        .states
-        .first()
-        .map_or_else(String::new, |(kind, axes, span)| words.at(&format!("`{kind} -> {}`", axes.join(" * ")), Some(*span)));
-    let drop = || Some(format!("drop {rule}: each rank then holds all of it, {parts}x as much"));
-    let mut all = Vec::new();
-    match block.rest.level {
-        Level::Whole => {}
-        Level::Weights => {
-            let why = format!("weights rest in pieces by {rule}, and are gathered before each use");
-            all.push(one("all_gather", rest, "weights", share, times.uses, why, drop()));
-        }
-        Level::Gradients | Level::Moments => {
-            let why = format!("each rank updates its piece by {rule}; what all ranks use is gathered after the step");
-            all.push(one("all_gather", rest, "weights", share, times.copies, why, drop()));
-        }
-    }
-    let open = |axes: &[Axis]| block.deferred.iter().copied().filter(|axis| !axes.contains(axis)).collect::<Vec<Axis>>();
-    if block.trained && block.is_cut() {
-        let often = if block.rest.level == Level::Moments { times.copies } else { times.gradients };
-        let why = format!(
-            "ranks along {} have seen different samples or positions, and gradients rest in pieces by {rule}",
-            mesh.names(rest).join("*")
-        );
-        all.push(one("reduce_scatter", rest, "gradients", share, often, why, drop()));
-    }
-    let left = open(if block.is_cut() { rest } else { &[] });
-    if block.trained && !left.is_empty() {
-        let size = mesh.size(&left);
-        let bytes = (u128::from(block.piece) * 2 * u128::from(size - 1) / u128::from(size)) as u64;
-        let why = format!("ranks along {} have seen different samples or positions: their gradients add up", mesh.names(&left).join("*"));
-        let edit = (block.rest.level == Level::Whole)
-            .then(|| format!("`gradients -> {}` makes it a reduce_scatter of half the bytes, and a gather", mesh.names(&left).join(" * ")));
-        all.push(one("all_reduce", &left, "gradients", bytes, times.copies, why, edit));
+    let mut all = gathers(words, block, times);
+    if block.trained {
+        all.extend(reductions(words, block, times));
     }
     all
+}
+
+/// The rule that says how state rests, with its line.
+fn rule(words: &Words<'_>) -> String {
+    let shown = |(kind, axes, span): &(&str, Vec<String>, Span)| words.at(&format!("`{kind} -> {}`", axes.join(" * ")), Some(*span));
+    words.states.first().map_or_else(String::new, shown)
+}
+
+fn gathers(words: &Words<'_>, block: &BlockData, times: &Times) -> Vec<Exchanged> {
+    let (rest, rule) = (&block.rest.axes, rule(words));
+    let (why, batches) = match (block.rest.level, block.rest.hold) {
+        (Level::Whole, _) => return Vec::new(),
+        (Level::Weights, false) => {
+            let why = format!("weights rest in pieces by {rule}, and are gathered one program ahead of each use");
+            (why, vec![(1, times.uses)])
+        }
+        (Level::Weights, true) => {
+            let why = format!("weights rest in pieces by {rule}, and are gathered once a step and held through its microbatches");
+            (why, vec![(1, block.count)])
+        }
+        (Level::Gradients | Level::Moments, _) => {
+            let why = format!("each rank updates its piece by {rule}; what all ranks use is gathered behind the updates that follow");
+            (why, buckets(block))
+        }
+    };
+    let one = block_exchange(words, block, "all_gather", ("weights", rest), share(words, block));
+    batches.into_iter().map(|batch| one(batch, &why, Some(drop_rule(words, block)))).collect()
+}
+
+fn reductions(words: &Words<'_>, block: &BlockData, times: &Times) -> Vec<Exchanged> {
+    let (mesh, rest, left) = (&words.sharded.mesh, &block.rest.axes, block.left());
+    let seen = |axes: &[Axis]| format!("ranks along {} have seen different samples or positions", mesh.names(axes).join("*"));
+    let mut all = Vec::new();
+    if block.is_cut() {
+        let batches = if block.rest.level == Level::Moments { buckets(block) } else { vec![(1, times.gradients)] };
+        let why = format!("{}, and gradients rest in pieces by {}", seen(rest), rule(words));
+        let one = block_exchange(words, block, "reduce_scatter", ("gradients", rest), share(words, block));
+        all.extend(batches.into_iter().map(|batch| one(batch, &why, Some(drop_rule(words, block)))));
+    }
+    if !left.is_empty() {
+        let size = mesh.size(&left);
+        let bytes = (u128::from(block.piece) * 2 * u128::from(size - 1) / u128::from(size)) as u64;
+        let why = format!("{}: their gradients add up", seen(&left));
+        let edit = (block.rest.level == Level::Whole)
+            .then(|| format!("`gradients -> {}` makes it a reduce_scatter of half the bytes, and a gather", mesh.names(&left).join(" * ")));
+        let one = block_exchange(words, block, "all_reduce", ("gradients", &left), bytes);
+        all.extend(buckets(block).into_iter().map(|batch| one(batch, &why, edit.clone())));
+    }
+    all
+}
+
+/// What one rank sends of a copy of a block to gather or to scatter it.
+fn share(words: &Words<'_>, block: &BlockData) -> u64 {
+    let parts = words.sharded.mesh.size(&block.rest.axes).max(1);
+    (block.piece * parts).max(block.stride) / parts * (parts - 1)
+}
+
+fn drop_rule(words: &Words<'_>, block: &BlockData) -> String {
+    let parts = words.sharded.mesh.size(&block.rest.axes);
+    format!("drop {}: each rank then holds all of it, {parts}x as much", rule(words))
+}
+
+/// An exchange of copies of a block, `bytes` of each.
+fn block_exchange<'a>(
+    words: &'a Words<'_>,
+    block: &'a BlockData,
+    exchange: &'static str,
+    (what, axes): (&'a str, &'a [Axis]),
+    bytes: u64,
+) -> impl Fn(Batch, &str, Option<String>) -> Exchanged + 'a {
+    move |(copies, times), why, edit| Exchanged {
+        exchange,
+        axes: words.sharded.mesh.names(axes),
+        value: if copies == 1 { format!("{what} of `{}`", block.name) } else { format!("{what} of {copies} copies of `{}`", block.name) },
+        types: (String::new(), String::new()),
+        bytes: bytes * copies,
+        times,
+        why: vec![why.to_string()],
+        edit,
+    }
 }

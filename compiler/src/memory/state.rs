@@ -14,9 +14,17 @@ use crate::op::Dims;
 use crate::shard::ir::{Axis, Level, Rest, Sharded};
 use cranelift_entity::{EntityRef, PrimaryMap, SecondaryMap, entity_impl};
 use std::collections::BTreeMap;
+use std::ops;
 
 /// Ranges of one update group are multiples of this many bytes.
 pub const RANGE: u64 = 4096;
+
+/// Copies of a block that are exchanged at the end of a step go together up to about so many bytes: fewer, longer exchanges, of which all but the
+/// last hide behind the backward programs (Li et al. 2020, PyTorch Distributed).
+pub const BUCKET: u64 = 25 << 20;
+
+/// Slots of a block whose copies take turns: one is in use while the next is gathered, or the last is reduced.
+const SLOTS: u64 = 2;
 
 /// A block.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,6 +76,41 @@ impl BlockData {
     pub fn is_cut(&self) -> bool {
         self.rest.level != Level::Whole
     }
+
+    /// The axes along which pieces do not lie, over which gradients are reduced once a step.
+    pub fn left(&self) -> Vec<Axis> {
+        self.deferred.iter().copied().filter(|axis| !self.is_cut() || !self.rest.axes.contains(axis)).collect()
+    }
+
+    /// Whether its gradients are reduced at all.
+    pub fn is_reduced(&self) -> bool {
+        self.trained && (self.is_cut() || !self.deferred.is_empty())
+    }
+
+    /// Whether its weights are used whole and updated in pieces: they are gathered when a step has updated them.
+    pub fn is_gathered_after(&self) -> bool {
+        self.is_cut() && self.rest.level < Level::Weights
+    }
+
+    /// Copies whose gathered weights have room at a time: all that are held, else those that take turns.
+    fn weight_slots(&self) -> u64 {
+        match (self.rest.level, self.rest.hold) {
+            (Level::Weights, true) => self.count,
+            (Level::Weights, false) => self.count.min(SLOTS),
+            (Level::Whole | Level::Moments | Level::Gradients, _) => 0,
+        }
+    }
+
+    /// Copies whose gradients have room at a time until they are reduced.
+    fn gradient_slots(&self) -> u64 {
+        if self.trained && self.rest.level >= Level::Gradients { self.count.min(SLOTS) } else { 0 }
+    }
+
+    /// The copies that are exchanged together at the end of a step, highest first, as backward programs leave them; what is left over is the lowest.
+    pub fn buckets(&self) -> Vec<ops::Range<u64>> {
+        let copies = (BUCKET / self.stride.max(1)).clamp(1, self.count.max(1));
+        (0..self.count.div_ceil(copies)).map(|number| self.count - number * copies).map(|end| end.saturating_sub(copies)..end).collect()
+    }
 }
 
 /// A flat range of one copy of a block.
@@ -96,11 +139,12 @@ pub struct State {
 
 impl State {
     /// Where a copy of a block is gathered for use, and where its gradients stand until they are scattered: byte offsets in the region of gathered
-    /// blocks. Every block has slots of its own, so that its padding stays zero.
+    /// blocks. Every block has slots of its own, so that its padding stays zero; its copies take turns.
     pub fn slots(&self, block: Block, copy: u64) -> (u64, u64) {
         let before: u64 = self.blocks.values().take(block.index()).map(slot_bytes).sum();
         let data = &self.blocks[block];
-        (before + if data.rest.hold { copy * data.stride } else { 0 }, before + gathered_bytes(data))
+        let turn = |slots: u64| copy % slots.max(1) * data.stride;
+        (before + turn(data.weight_slots()), before + data.weight_slots() * data.stride + turn(data.gradient_slots()))
     }
 
     /// Bytes of all slots.
@@ -109,16 +153,8 @@ impl State {
     }
 }
 
-/// Bytes of gathered weights: of one copy, or of all that are held.
-fn gathered_bytes(data: &BlockData) -> u64 {
-    let copies = if data.rest.hold { data.count } else { 1 };
-    if data.rest.level == Level::Weights { data.stride * copies } else { 0 }
-}
-
 fn slot_bytes(data: &BlockData) -> u64 {
-    let weights = gathered_bytes(data);
-    let gradients = if data.trained && data.rest.level >= Level::Gradients { data.stride } else { 0 };
-    weights + gradients
+    (data.weight_slots() + data.gradient_slots()) * data.stride
 }
 
 /// What decides which block a weight stands in. Ordered: frozen ones last, then by first use.

@@ -22,8 +22,8 @@ pub enum Event {
     ReduceReports,
     /// What the next states are made from is summed over the mesh.
     ReduceTotals,
-    /// What gradients are still partial over is summed.
-    ReduceGradients,
+    /// Gradients whose reduction began behind the backward programs are awaited.
+    AwaitGradients,
     /// The squares of all gradients are summed.
     SquareSum,
     /// That sum is taken over the mesh.
@@ -34,8 +34,8 @@ pub enum Event {
     Control,
     /// States take their next values.
     Next,
-    /// All weights are updated.
+    /// All weights are updated; those whose record rests in pieces begin to be gathered.
     Update,
-    /// Weights whose record rests in pieces are made whole again.
-    GatherWeights,
+    /// Weights that are being gathered are awaited.
+    AwaitWeights,
 }

@@ -2,7 +2,8 @@
 //!
 //! In: a [`crate::graph::ir::Graph`]. Out: an [`ir::Timeline`] in which every value is computed before it is used. One device has one stage:
 //! all forward calls in order, then all backward calls in reverse, per microbatch; then norm, control word, next states and update. On a mesh,
-//! reports, gradients and what states are made from are summed over it before they are used.
+//! reports, gradients and what states are made from are summed over it before they are used. What is exchanged of weights and gradients stands on
+//! streams beside these events: weights are gathered one program ahead of their use, gradients are reduced behind the programs that follow.
 
 pub mod ir;
 
@@ -20,11 +21,11 @@ pub fn step(sharded: &Sharded) -> Timeline {
     let mut end: Vec<Event> = mesh(Event::ReduceReports).into_iter().collect();
     if graph.update.is_some() {
         end.extend(mesh(Event::ReduceTotals));
-        end.extend(mesh(Event::ReduceGradients));
+        end.extend(mesh(Event::AwaitGradients));
         end.push(Event::SquareSum);
         end.extend(mesh(Event::ReduceSquareSum));
         end.extend([Event::Factor, Event::Control, Event::Next, Event::Update]);
-        end.extend(mesh(Event::GatherWeights));
+        end.extend(mesh(Event::AwaitWeights));
     }
     Timeline { micro: forward.chain(backward).collect(), end }
 }

@@ -1,7 +1,7 @@
-//! Entries: loops, calls and the control word.
+//! Entries: loops, calls, what runs beside them, and the control word.
 
 use super::{DEPTH, Reader, address, cursor::Cursor, error::ParseError, lex::Line};
-use crate::program::{Address, Call, CallAccumulate, Entry, Index, Item};
+use crate::program::{Address, Call, CallAccumulate, Entry, Index, Item, Program, Stream};
 
 impl Reader {
     pub(super) fn entry(&mut self, mut cursor: Cursor<'_>, lines: &[Line]) -> Result<(), ParseError> {
@@ -32,9 +32,14 @@ impl Reader {
             let mut cursor = Cursor::new(line);
             items.push(match cursor.word().as_deref() {
                 Some("for") => self.repeat(&mut cursor, rest, level)?,
-                Some("call") => Item::Call(self.call(&mut cursor)?),
+                Some("call") => {
+                    let program = self.called(&mut cursor)?;
+                    Item::Call(self.call(program, &mut cursor)?)
+                }
+                Some("start") => self.start(&mut cursor)?,
+                Some("join") => Item::Join(stream(&mut cursor)?),
                 Some("control") => Item::Control,
-                Some(_) | None => return Err(line.error("`for`, `call` or `control`")),
+                Some(_) | None => return Err(line.error("`for`, `call`, `start`, `join` or `control`")),
             });
             cursor.finish()?;
         }
@@ -55,11 +60,22 @@ impl Reader {
         Ok(Item::Loop { index, start, end, reverse, body })
     }
 
-    /// `call Block.backward iteration layer x=carries+layer*3145728 gradients?=gradients.Block+layer*7087872`.
-    fn call(&self, cursor: &mut Cursor<'_>) -> Result<Call, ParseError> {
+    /// `start Block.gather on gather whole=gathered piece=weights.piece+layer*8192`.
+    fn start(&self, cursor: &mut Cursor<'_>) -> Result<Item, ParseError> {
+        let program = self.called(cursor)?;
+        cursor.keyword("on")?;
+        let stream = stream(cursor)?;
+        Ok(Item::Start(stream, self.call(program, cursor)?))
+    }
+
+    fn called(&self, cursor: &mut Cursor<'_>) -> Result<Program, ParseError> {
         let error = cursor.here("a program declared above");
         let name = cursor.name("a program")?;
-        let program = *self.programs.get(&name).ok_or(error)?;
+        self.programs.get(&name).copied().ok_or(error)
+    }
+
+    /// `iteration layer x=carries+layer*3145728 gradients?=gradients.Block+layer*7087872`: what follows the program's name.
+    fn call(&self, program: Program, cursor: &mut Cursor<'_>) -> Result<Call, ParseError> {
         let binds = ["=", "+=", "?="].iter().any(|sign| cursor.is_sign(1, sign));
         let iteration = if !binds && cursor.skip_word("iteration") { iteration(cursor)? } else { (0, 0) };
         let mut bindings = Vec::new();
@@ -73,6 +89,13 @@ impl Reader {
         }
         Ok(Call { program, bindings, iteration })
     }
+}
+
+/// `gather` or `reduce`.
+fn stream(cursor: &mut Cursor<'_>) -> Result<Stream, ParseError> {
+    let error = cursor.here("`gather` or `reduce`");
+    let word = cursor.word();
+    Stream::ALL.into_iter().find(|stream| word.as_deref() == Some(stream.name())).ok_or(error)
 }
 
 /// `=`, `+=` or `?=`.

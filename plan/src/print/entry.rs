@@ -1,7 +1,7 @@
 //! Entries as text: loops and calls, `call Block.forward x=carries+layer*3145728 weights=weights.Block+layer*7087872`.
 //!
 //! `=` binds a parameter to a place; where a launch leaves it to the call whether it adds, `+=` says that it does, `?=` that it does after
-//! the first microbatch.
+//! the first microbatch. `start Block.gather on gather …` does not wait for its program's end, `join gather` does.
 
 use super::{Text, name, state};
 use crate::Plan;
@@ -21,15 +21,18 @@ fn items(plan: &Plan, body: &[Item], indent: usize, text: &mut Text) {
                 text.line(indent, &[format!("for {} in {start}..{end}{order}", index_word(*index))]);
                 items(plan, body, indent + 1, text);
             }
-            Item::Call(call) => text.line(indent, &call_pieces(plan, call)),
+            Item::Call(call) => text.line(indent, &call_pieces(plan, "call", "", call)),
+            Item::Start(stream, call) => text.line(indent, &call_pieces(plan, "start", &format!(" on {}", stream.name()), call)),
+            Item::Join(stream) => text.line(indent, &[format!("join {}", stream.name())]),
             Item::Control => text.line(indent, &["control".to_owned()]),
         }
     }
 }
 
-fn call_pieces(plan: &Plan, call: &Call) -> Vec<String> {
-    let Some(program) = plan.programs.get(call.program) else { return vec![format!("call {}?", call.program)] };
-    let mut pieces = vec![format!("call {}", name::quoted(&program.name))];
+/// `verb program` with what follows it, then what the call binds.
+fn call_pieces(plan: &Plan, verb: &str, beside: &str, call: &Call) -> Vec<String> {
+    let Some(program) = plan.programs.get(call.program) else { return vec![format!("{verb} {}?{beside}", call.program)] };
+    let mut pieces = vec![format!("{verb} {}{beside}", name::quoted(&program.name))];
     match call.iteration {
         (0, 0) => {}
         (0, 1) => pieces.push("iteration layer".to_owned()),

@@ -12,7 +12,9 @@
 //!   are put together in the order of axes in which they were cut;
 //!   random numbers count on across ranks; what was written as one element is not read as another; what a ring moved meets only what moved as far, and attention knows how far its keys came;
 //! - hazards: nothing is read in an entry that it did not write (but state and data); nothing that a collective brought, and no part of a sum, is
-//!   overwritten or dropped unread; weights that the entry `start` gathers are gathered again by the step; what was gathered for one turn of a loop is not read after it, if the next turn reuses its place.
+//!   overwritten or dropped unread; weights that the entry `start` gathers are gathered again by the step; what was gathered for one turn of a loop is not read after it, if the next turn reuses its place;
+//! - streams: what was started beside the calls and may still be in flight is not touched by others: nothing that it writes is read or written,
+//!   nothing that it reads is written; nothing is in flight at the control word or in the end (`streams`).
 //!
 //! What it does not see, and what numbers have to show: constant factors inside kernels; which of two dims an axis cuts, and how a collective's
 //! view orders its rows; one layer's weights in the place of another's, or any value in the place of one of the same kind, a place that is
@@ -23,6 +25,7 @@ mod memory;
 mod outcome;
 mod progress;
 mod rows;
+mod streams;
 mod timeline;
 mod transfer;
 
@@ -35,6 +38,7 @@ pub fn prove(plan: &Plan) -> Result<(), Vec<Violation>> {
     progress::progress(plan, &mut report);
     if plan.mesh.ranks() > 1 {
         timeline::entries(plan, &mut report);
+        streams::streams(plan, &mut report);
     }
     report.finish()
 }

@@ -154,7 +154,9 @@ impl<'p> Walk<'p> {
         for item in body {
             match item {
                 Item::Loop { index, start, end, reverse, body } => self.repeat(*index, *start..*end, *reverse, body),
-                Item::Call(call) => self.call(call),
+                // streams beside run it at another time: `streams` shows that nobody can tell
+                Item::Call(call) | Item::Start(_, call) => self.call(call),
+                Item::Join(_) => {}
                 Item::Control => self.readouts(&["loss", "grad_norm"]),
             }
         }
@@ -190,8 +192,8 @@ impl<'p> Walk<'p> {
         let data = |address: &Address| self.plan.arena.regions[address.region].kind == RegionKind::Data;
         body.iter().any(|item| match item {
             Item::Loop { index: inner, body, .. } => *inner != index && self.moves(index, body),
-            Item::Control => false,
-            Item::Call(call) => call.bindings.iter().any(|address| {
+            Item::Join(_) | Item::Control => false,
+            Item::Call(call) | Item::Start(_, call) => call.bindings.iter().any(|address| {
                 let stride = match index {
                     Index::Micro => address.micro,
                     Index::Layer => address.layer,
@@ -363,8 +365,8 @@ impl<'p> Walk<'p> {
 fn writes(plan: &Plan, body: &[Item], region: Region) -> bool {
     body.iter().any(|item| match item {
         Item::Loop { body, .. } => writes(plan, body, region),
-        Item::Control => false,
-        Item::Call(call) => {
+        Item::Join(_) | Item::Control => false,
+        Item::Call(call) | Item::Start(_, call) => {
             let params = plan.programs[call.program].params.iter().zip(&call.bindings);
             params.into_iter().any(|(param, address)| param.written && address.region == region)
         }

@@ -1,7 +1,7 @@
 //! Entries: loops, and what calls bind, for all values of the loops' indices. Requires sound programs.
 
 use super::{ALIGNMENT, Report, Rule};
-use crate::kernel::Access;
+use crate::kernel::{Access, Skeleton};
 use crate::program::{Accumulate, Address, Call, CallAccumulate, Index, Item};
 use crate::{Plan, ProgramData, RegionKind};
 
@@ -43,9 +43,24 @@ fn items(plan: &Plan, body: &[Item], indices: Indices, report: &mut Report) {
                 items(plan, body, inner, report);
             }
             Item::Call(call) => self::call(plan, call, indices, report),
-            Item::Control => {}
+            Item::Start(_, call) => {
+                self::call(plan, call, indices, report);
+                collectives_only(plan, call, report);
+            }
+            Item::Join(_) | Item::Control => {}
         }
     }
+}
+
+/// Streams beside the calls exchange and do nothing else.
+fn collectives_only(plan: &Plan, call: &Call, report: &mut Report) {
+    let Some(program) = plan.programs.get(call.program) else { return };
+    let kernels = program.launches.iter().filter_map(|launch| plan.kernels.get(launch.kernel));
+    let computes = kernels.into_iter().find(|kernel| !matches!(kernel.skeleton, Skeleton::Collective(_)));
+    report.check(computes.is_none(), Rule::StartCollective, || {
+        let kernel = computes.map_or("", |kernel| &kernel.name);
+        format!("{} is started beside the calls and launches {kernel}, which is no collective", program.name)
+    });
 }
 
 fn call(plan: &Plan, call: &Call, indices: Indices, report: &mut Report) {

@@ -16,7 +16,7 @@
 //!   a write of the same elements in the same order by an elementwise kernel or an all-reduce; parameters are marked written if and only if they are; what
 //!   is bound to scratch memory is written before it is read;
 //! - entries: loops are not empty; every binding is aligned and inside its region for all values of the loops' indices; written parameters
-//!   overlap no other parameter of the call.
+//!   overlap no other parameter of the call; what is started beside the calls consists of collectives.
 
 mod collective;
 mod entry;

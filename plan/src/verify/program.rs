@@ -174,12 +174,12 @@ fn collect(plan: &Plan, number: Program, items: &[Item], kinds: &mut [Vec<Region
     for item in items {
         match item {
             Item::Loop { body, .. } => collect(plan, number, body, kinds),
-            Item::Call(call) if call.program == number => {
+            Item::Call(call) | Item::Start(_, call) if call.program == number => {
                 for (kinds, address) in kinds.iter_mut().zip(&call.bindings) {
                     kinds.extend(plan.arena.regions.get(address.region).map(|region| region.kind));
                 }
             }
-            Item::Call(_) | Item::Control => {}
+            Item::Call(_) | Item::Start(..) | Item::Join(_) | Item::Control => {}
         }
     }
 }

@@ -63,6 +63,8 @@ pub enum Rule {
     CallAlignment,
     /// Written parameters of a call overlap no other.
     CallOverlap,
+    /// What is started beside the calls consists of collectives.
+    StartCollective,
     /// There is something to run.
     NoEntry,
     /// The mesh's axes have ranks; coordinates, cut dims, pieces and collectives name axes of the mesh, none of them twice.
@@ -89,6 +91,9 @@ pub enum Rule {
     Stale,
     /// What a collective brought is read.
     Unread,
+    /// What a stream beside may still read is not written, and what it may still write is not touched; nothing is in flight at the control word
+    /// or in the end.
+    InFlight,
     /// Entries are short enough to be followed.
     Unproven,
     /// A collective has the operands and dims that its exchange needs, between at least two ranks.
@@ -128,6 +133,7 @@ impl Rule {
             Rule::CallBounds => "call-bounds",
             Rule::CallAlignment => "call-alignment",
             Rule::CallOverlap => "call-overlap",
+            Rule::StartCollective => "start-collective",
             Rule::NoEntry => "no-entry",
             Rule::MeshAxis => "mesh-axis",
             Rule::Microbatches => "microbatches",
@@ -141,6 +147,7 @@ impl Rule {
             Rule::Undefined => "undefined",
             Rule::Stale => "stale",
             Rule::Unread => "unread",
+            Rule::InFlight => "in-flight",
             Rule::Unproven => "unproven",
             Rule::Collective => "collective",
         }

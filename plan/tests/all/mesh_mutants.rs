@@ -93,6 +93,13 @@ fn groups(plan: &Plan) -> Vec<Vec<String>> {
 
 fn mutants(plan: &Plan) -> Mutants {
     let mut all = Mutants::default();
+    for (number, entry) in plan.entries.iter().enumerate() {
+        for path in joins(&entry.body) {
+            all.add("join lost", format!("{}: join {path:?} lost", entry.name), plan, |plan| {
+                around(&mut plan.entries[number].body, &path).remove(path[path.len() - 1]);
+            });
+        }
+    }
     for (program, at, collective) in collectives(plan) {
         let name = format!("{} launch {}", plan.programs[program].name, at + 1);
         all.add("deleted", format!("{name} deleted"), plan, |plan| {
@@ -238,8 +245,7 @@ fn programs(body: &[Item], with: &[Program], all: &mut Vec<Program>) {
     for item in body {
         match item {
             Item::Loop { body, .. } => programs(body, with, all),
-            Item::Call(call) if with.contains(&call.program) => all.push(call.program),
-            Item::Call(_) | Item::Control => {}
+            item => all.extend(item.call().map(|call| call.program).filter(|program| with.contains(program))),
         }
     }
 }
@@ -247,8 +253,7 @@ fn programs(body: &[Item], with: &[Program], all: &mut Vec<Program>) {
 fn count(body: &[Item], with: &[Program]) -> usize {
     let one = |item: &Item| match item {
         Item::Loop { body, .. } => count(body, with),
-        Item::Call(call) => usize::from(with.contains(&call.program)),
-        Item::Control => 0,
+        item => usize::from(item.call().is_some_and(|call| with.contains(&call.program))),
     };
     body.iter().map(one).sum()
 }
@@ -257,7 +262,7 @@ fn count(body: &[Item], with: &[Program]) -> usize {
 fn edit(body: &mut Vec<Item>, with: &[Program], left: &mut usize, twice: bool) {
     let mut at = 0;
     while at < body.len() {
-        let is_call = matches!(&body[at], Item::Call(call) if with.contains(&call.program));
+        let is_call = body[at].call().is_some_and(|call| with.contains(&call.program));
         if let Item::Loop { body, .. } = &mut body[at] {
             edit(body, with, left, twice);
         } else if is_call && *left == 0 {
@@ -272,6 +277,27 @@ fn edit(body: &mut Vec<Item>, with: &[Program], left: &mut usize, twice: bool) {
             *left -= 1;
         }
         at += 1;
+    }
+}
+
+/// Where joins stand: the indices of items on the way through loops.
+fn joins(body: &[Item]) -> Vec<Vec<usize>> {
+    let inside = |(at, item): (usize, &Item)| match item {
+        Item::Join(_) => vec![vec![at]],
+        Item::Loop { body, .. } => joins(body).into_iter().map(|path| [vec![at], path].concat()).collect(),
+        Item::Call(_) | Item::Start(..) | Item::Control => Vec::new(),
+    };
+    body.iter().enumerate().flat_map(inside).collect()
+}
+
+/// The items among which the end of a path stands.
+fn around<'p>(body: &'p mut Vec<Item>, path: &[usize]) -> &'p mut Vec<Item> {
+    match (path, path.first().and_then(|at| body.get(*at))) {
+        ([_, rest @ ..], Some(Item::Loop { .. })) if !rest.is_empty() => {
+            let Item::Loop { body, .. } = &mut body[path[0]] else { unreachable!("it has been looked at") };
+            around(body, rest)
+        }
+        _ => body,
     }
 }
 

@@ -46,7 +46,8 @@ fn items(programs: &[Counts], body: &[Item], times: u64, counts: &mut Counts) {
     for item in body {
         match item {
             Item::Loop { start, end, body, .. } => items(programs, body, times * (end - start), counts),
-            Item::Call(call) => counts.add(&programs[call.program.as_u32() as usize], times),
+            Item::Call(call) | Item::Start(_, call) => counts.add(&programs[call.program.as_u32() as usize], times),
+            Item::Join(_) => {}
             Item::Control => counts.controls += times,
         }
     }

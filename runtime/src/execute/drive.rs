@@ -3,6 +3,7 @@
 //! Requires: ranks at the beginning of an entry. Ensures: returns when every rank has ended or none can go on; nothing is allocated.
 
 use super::rank::{Outcome, Progress, Rank, Shared};
+use crate::comm::local::Meeting;
 use crate::device::cpu::Worker;
 use crate::error::Error;
 use crate::pool::Pool;
@@ -147,7 +148,9 @@ impl Drop for Alarm<'_> {
 pub(super) fn agreed(shared: &Shared, ranks: &[Rank]) -> Result<Outcome, Error> {
     let first = ranks[0].outcome();
     if ranks.iter().any(|rank| rank.outcome().is_none()) {
-        return Err(Error::Deadlock { ranks: ranks.iter().filter_map(|rank| stuck(shared, rank)).collect() });
+        return Err(Error::Deadlock {
+            ranks: ranks.iter().flat_map(|rank| rank.meetings().map(|meeting| stuck(shared, rank, meeting))).collect(),
+        });
     }
     if let Some(other) = ranks.iter().find(|rank| rank.outcome() != first) {
         let name = |outcome: Option<Outcome>| if outcome == Some(Outcome::Skipped) { "skips the step" } else { "goes on" };
@@ -158,8 +161,7 @@ pub(super) fn agreed(shared: &Shared, ranks: &[Rank]) -> Result<Outcome, Error> 
 }
 
 /// Where a rank waits, in words.
-fn stuck(shared: &Shared, rank: &Rank) -> Option<String> {
-    let meeting = rank.meeting()?;
+fn stuck(shared: &Shared, rank: &Rank, meeting: &Meeting) -> String {
     let kernel = &shared.plan.kernels[meeting.kernel()];
     let axes = match &kernel.skeleton {
         Skeleton::Collective(collective) => collective.axes.join(" * "),
@@ -167,5 +169,5 @@ fn stuck(shared: &Shared, rank: &Rank) -> Option<String> {
         Skeleton::Attention(_) | Skeleton::AttentionGrad(_) => String::new(),
     };
     let missing: Vec<String> = shared.local.missing(rank.number, meeting).iter().map(usize::to_string).collect();
-    Some(format!("rank {} waits in {} along {axes} for {}", rank.number, kernel.name, missing.join(", ")))
+    format!("rank {} waits in {} along {axes} for {}", rank.number, kernel.name, missing.join(", "))
 }

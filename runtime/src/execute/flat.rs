@@ -2,7 +2,8 @@
 
 use meshwright_plan::Plan;
 use meshwright_plan::kernel::{Kernel, Skeleton};
-use meshwright_plan::program::{Accumulate, Address, Call, CallAccumulate, Entry, Index, Item};
+use meshwright_plan::program::{Accumulate, Address, Call, CallAccumulate, Entry, Index, Item, Stream};
+use std::ops::Range;
 
 /// An entry as sections.
 #[derive(Debug, Default)]
@@ -38,8 +39,8 @@ impl Operand {
 /// Steps that run once per microbatch, or once.
 #[derive(Debug)]
 pub struct Section {
-    /// How often.
-    pub micros: u64,
+    /// For which microbatches.
+    pub micros: Range<u64>,
     /// In order.
     pub steps: Vec<Step>,
 }
@@ -51,6 +52,10 @@ pub enum Step {
     Launch(Launch),
     /// A collective: other ranks take part.
     Exchange(Launch),
+    /// A collective on a stream beside: the rank goes on.
+    Start(Stream, Launch),
+    /// The rank goes on when all that was started on this stream is done.
+    Join(Stream),
     /// The control word.
     Control,
 }
@@ -77,7 +82,7 @@ pub fn flatten(plan: &Plan, entry: &Entry) -> Flat {
             flat.close(&mut once);
             let mut steps = Vec::new();
             flat.items(plan, body, 0, &mut steps);
-            flat.sections.push(Section { micros: end - start, steps });
+            flat.sections.push(Section { micros: *start..*end, steps });
         } else {
             flat.items(plan, std::slice::from_ref(item), 0, &mut once);
         }
@@ -89,7 +94,7 @@ pub fn flatten(plan: &Plan, entry: &Entry) -> Flat {
 impl Flat {
     fn close(&mut self, steps: &mut Vec<Step>) {
         if !steps.is_empty() {
-            self.sections.push(Section { micros: 1, steps: std::mem::take(steps) });
+            self.sections.push(Section { micros: 0..1, steps: std::mem::take(steps) });
         }
     }
 
@@ -97,7 +102,9 @@ impl Flat {
         for item in items {
             match item {
                 Item::Control => steps.push(Step::Control),
-                Item::Call(call) => self.call(plan, call, layer, steps),
+                Item::Call(call) => self.call(plan, call, layer, None, steps),
+                Item::Start(stream, call) => self.call(plan, call, layer, Some(*stream), steps),
+                Item::Join(stream) => steps.push(Step::Join(*stream)),
                 Item::Loop { start, end, reverse, body, .. } => {
                     for number in 0..end - start {
                         let layer = if *reverse { end - 1 - number } else { start + number };
@@ -108,7 +115,7 @@ impl Flat {
         }
     }
 
-    fn call(&mut self, plan: &Plan, call: &Call, layer: u64, steps: &mut Vec<Step>) {
+    fn call(&mut self, plan: &Plan, call: &Call, layer: u64, beside: Option<Stream>, steps: &mut Vec<Step>) {
         let iteration = (call.iteration.0 as i64 + call.iteration.1 * layer as i64) as u64;
         let resolve = |address: &Address| {
             let base = plan.arena.regions[address.region].offset + address.offset;
@@ -125,12 +132,47 @@ impl Flat {
                 };
                 self.operands.push(Operand { offset: resolve(address) + place.offset, micro: address.micro, accumulate });
             }
-            let step = match plan.kernels[launch.kernel].skeleton {
-                Skeleton::Collective(_) => Step::Exchange,
-                Skeleton::Rows(_) | Skeleton::Contract { .. } | Skeleton::Segmented => Step::Launch,
-                Skeleton::Attention(_) | Skeleton::AttentionGrad(_) => Step::Launch,
-            };
-            steps.push(step(Launch { kernel: launch.kernel, first, count: launch.places.len(), iteration }));
+            let resolved = Launch { kernel: launch.kernel, first, count: launch.places.len(), iteration };
+            steps.push(match (&plan.kernels[launch.kernel].skeleton, beside) {
+                (Skeleton::Collective(_), None) => Step::Exchange(resolved),
+                (Skeleton::Collective(_), Some(stream)) => Step::Start(stream, resolved),
+                (Skeleton::Rows(_) | Skeleton::Contract { .. } | Skeleton::Segmented, _) => Step::Launch(resolved),
+                (Skeleton::Attention(_) | Skeleton::AttentionGrad(_), _) => Step::Launch(resolved),
+            });
         }
+    }
+}
+
+/// Where a stream of a rank stands in an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    section: usize,
+    round: u64,
+    step: usize,
+}
+
+impl Cursor {
+    /// Behind everything.
+    pub const END: Cursor = Cursor { section: usize::MAX, round: 0, step: 0 };
+
+    /// The step here and the microbatch that it is for; none at the end.
+    pub fn step(&mut self, flat: &Flat) -> Option<(Step, u64)> {
+        loop {
+            let section = flat.sections.get(self.section)?;
+            let micro = section.micros.start + self.round;
+            if let Some(step) = section.steps.get(self.step) {
+                return Some((*step, micro));
+            }
+            *self = if micro + 1 < section.micros.end {
+                Cursor { round: self.round + 1, step: 0, ..*self }
+            } else {
+                Cursor { section: self.section + 1, round: 0, step: 0 }
+            };
+        }
+    }
+
+    /// Past the step here.
+    pub fn pass(&mut self) {
+        self.step += 1;
     }
 }

@@ -1,14 +1,16 @@
-//! One rank: its arena and a cursor over the plan's entries that can be stopped and resumed at every launch.
+//! One rank: its arena, and for each of its streams a cursor over the plan's entries that can be stopped and resumed at every launch.
 //!
-//! Requires: a verified plan. Ensures: a rank never waits: where it cannot go on it says so, and whoever drives it comes back later.
+//! Requires: a verified plan. Ensures: a rank never waits: where it cannot go on it says so, and whoever drives it comes back later. What was
+//! started beside its calls goes on between them.
 
 use super::Arena;
-use super::flat::{Flat, Launch, Step};
+use super::flat::{Cursor, Flat, Launch, Step};
 use crate::comm::Local;
 use crate::comm::local::{Meeting, Places, Stand};
 use crate::device::cpu::{self, Cpu, Worker};
 use crate::error::Error;
 use crate::pool::bell::Bell;
+use meshwright_plan::program::Stream;
 use meshwright_plan::{Kernel, Plan, Readout};
 
 /// Most operands of one kernel.
@@ -32,19 +34,22 @@ pub(super) struct Rank {
     pub(super) number: usize,
     pub(super) arena: Arena,
     coordinates: Vec<i64>,
-    cursor: Cursor,
-    meeting: Option<Meeting>,
+    /// Which entry it runs, and which step that is, counted from 1.
+    entry: usize,
+    step: u64,
+    /// Its calls, and the streams beside.
+    lanes: [Lane; Stream::LANES],
     outcome: Option<Outcome>,
 }
 
-/// Where a rank stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Cursor {
-    entry: usize,
-    number: u64,
-    section: usize,
-    micro: u64,
-    step: usize,
+/// A stream of a rank.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lane {
+    cursor: Cursor,
+    /// Collectives that were started and are not done.
+    left: u64,
+    /// The one in which it waits.
+    meeting: Option<Meeting>,
 }
 
 /// How an entry ended.
@@ -76,13 +81,13 @@ impl Rank {
         let mesh = &shared.plan.mesh;
         let coordinates = shared.device.coordinates().iter().map(|known| mesh.value(number as u64, known) as i64).collect();
         let arena = Arena::new(shared.plan.arena.bytes)?;
-        Ok(Rank { number, arena, coordinates, cursor: Cursor::default(), meeting: None, outcome: None })
+        Ok(Rank { number, arena, coordinates, entry: 0, step: 1, lanes: Default::default(), outcome: None })
     }
 
     /// Puts the cursor before an entry; `number` is the step, counted from 1.
     pub(super) fn begin(&mut self, entry: usize, number: u64) {
-        self.cursor = Cursor { entry, number, ..Cursor::default() };
-        self.meeting = None;
+        (self.entry, self.step) = (entry, number);
+        self.lanes = Default::default();
         self.outcome = None;
     }
 
@@ -91,46 +96,69 @@ impl Rank {
         self.outcome
     }
 
-    /// The collective in which the rank waits.
-    pub(super) fn meeting(&self) -> Option<&Meeting> {
-        self.meeting.as_ref()
+    /// The collectives in which the rank waits.
+    pub(super) fn meetings(&self) -> impl Iterator<Item = &Meeting> {
+        self.lanes.iter().filter_map(|lane| lane.meeting.as_ref())
     }
 
-    /// Does what stands at the cursor, and moves it on.
+    /// Does what can be done on a stream beside, else what stands at the cursor of the calls, and moves on.
     pub(super) fn advance(&mut self, shared: &Shared, worker: &mut Worker) -> Progress {
-        let Cursor { entry, section, micro, step, .. } = self.cursor;
-        let flat = &shared.entries[entry].1;
-        let Some(section) = flat.sections.get(section) else {
+        for stream in Stream::ALL {
+            match self.beside(shared, stream.lane()) {
+                Progress::Blocked => {}
+                progress => return progress,
+            }
+        }
+        self.ahead(shared, worker)
+    }
+
+    /// Does what stands next on the stream of the calls.
+    fn ahead(&mut self, shared: &Shared, worker: &mut Worker) -> Progress {
+        let flat = &shared.entries[self.entry].1;
+        let Some((step, micro)) = self.lanes[0].cursor.step(flat) else {
             self.outcome.get_or_insert(Outcome::Done);
             return Progress::End;
         };
-        if step == section.steps.len() {
-            self.next_round(section.micros);
-            return Progress::Moved;
-        }
-        let progress = match section.steps[step] {
+        let progress = match step {
             Step::Launch(launch) => {
                 self.launch(shared, worker, &launch, micro);
                 Progress::Launched(launch.kernel)
             }
-            Step::Exchange(launch) => self.exchange(shared, &launch, micro),
+            Step::Exchange(launch) => self.exchange(shared, 0, &launch, micro),
+            Step::Start(stream, _) => {
+                self.lanes[stream.lane()].left += 1;
+                Progress::Moved
+            }
+            Step::Join(stream) if self.lanes[stream.lane()].left > 0 => Progress::Blocked,
+            Step::Join(_) => Progress::Moved,
             Step::Control => self.control(&shared.plan),
         };
         match progress {
-            Progress::Launched(_) | Progress::Moved => self.cursor.step += 1,
+            Progress::Launched(_) | Progress::Moved => self.lanes[0].cursor.pass(),
             Progress::Blocked | Progress::End | Progress::Torn => {}
         }
         progress
     }
 
-    /// From the end of a section to its next microbatch, or to the next section.
-    fn next_round(&mut self, micros: u64) {
-        self.cursor.step = 0;
-        self.cursor.micro += 1;
-        if self.cursor.micro >= micros {
-            self.cursor.micro = 0;
-            self.cursor.section += 1;
+    /// Goes on with what was started on a stream, in order; blocked if there is nothing.
+    fn beside(&mut self, shared: &Shared, number: usize) -> Progress {
+        let flat = &shared.entries[self.entry].1;
+        let lane = &mut self.lanes[number];
+        while lane.left > 0 {
+            match lane.cursor.step(flat) {
+                Some((Step::Start(stream, launch), micro)) if stream.lane() == number => {
+                    let progress = self.exchange(shared, number, &launch, micro);
+                    if let Progress::Launched(_) = progress {
+                        self.lanes[number].cursor.pass();
+                        self.lanes[number].left -= 1;
+                    }
+                    return progress;
+                }
+                Some(_) => lane.cursor.pass(),
+                None => break,
+            }
         }
+        Progress::Blocked
     }
 
     /// The control word: goes on if what was measured is finite. The plan has reduced it, so all ranks decide alike.
@@ -139,7 +167,7 @@ impl Rank {
             return Progress::Moved;
         }
         self.outcome = Some(Outcome::Skipped);
-        self.cursor.section = usize::MAX;
+        self.lanes[0].cursor = Cursor::END;
         Progress::End
     }
 
@@ -162,7 +190,7 @@ impl Rank {
     }
 
     fn launch(&mut self, shared: &Shared, worker: &mut Worker, launch: &Launch, micro: u64) {
-        let flat = &shared.entries[self.cursor.entry].1;
+        let flat = &shared.entries[self.entry].1;
         let mut operands = [std::ptr::null_mut::<u8>(); OPERANDS];
         let mut accumulate = 0u64;
         for (at, place) in operands[..launch.count].iter_mut().enumerate() {
@@ -176,28 +204,28 @@ impl Rank {
             scalars: &shared.scalars,
             coordinates: &self.coordinates,
             seed: shared.seed,
-            step: self.cursor.number,
+            step: self.step,
             iteration: launch.iteration,
             micro,
         };
         // SAFETY: operands are in the arena and disjoint as the verifier demands; nothing else touches the arena while its rank runs, except
-        // collectives, in which the rank waits.
+        // collectives in which the rank waits, and those beside, whose operands the plan's proof keeps apart from what runs meanwhile.
         unsafe { shared.device.launch(worker, launch.kernel, &work) };
     }
 
-    /// Arrives at a collective, then does what can be done for it.
-    fn exchange(&mut self, shared: &Shared, launch: &Launch, micro: u64) -> Progress {
-        let flat = &shared.entries[self.cursor.entry].1;
-        let mut meeting = self.meeting.unwrap_or_else(|| {
+    /// Arrives at a collective on one of the streams, then does what can be done for it.
+    fn exchange(&mut self, shared: &Shared, lane: usize, launch: &Launch, micro: u64) -> Progress {
+        let flat = &shared.entries[self.entry].1;
+        let mut meeting = self.lanes[lane].meeting.unwrap_or_else(|| {
             let ((input, _), (output, adds)) = (self.place(flat, launch.first, micro), self.place(flat, launch.first + 1, micro));
-            shared.local.arrive(launch.kernel, self.number, Places { input, output, adds }, &shared.bell)
+            shared.local.arrive((launch.kernel, lane), self.number, Places { input, output, adds }, &shared.bell)
         });
-        // SAFETY: the operands are in the arenas, as the verifier demands; a rank that has arrived touches its arena only once it has left.
+        // SAFETY: the operands are in the arenas, as the verifier demands; a rank that has arrived touches its operands only once it has left.
         let stand = unsafe { shared.local.go_on(self.number, &mut meeting, &shared.bell) };
-        self.meeting = Some(meeting);
+        self.lanes[lane].meeting = Some(meeting);
         match stand {
             Stand::Done => {
-                self.meeting = None;
+                self.lanes[lane].meeting = None;
                 Progress::Launched(launch.kernel)
             }
             Stand::Waits => Progress::Blocked,

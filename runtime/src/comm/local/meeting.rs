@@ -70,6 +70,7 @@ struct Post {
 #[derive(Clone, Copy, Debug)]
 pub struct Meeting {
     kernel: Kernel,
+    lane: usize,
     adds: bool,
     /// The table's arrivals, or shares, when this meeting is complete.
     full: u64,
@@ -82,6 +83,11 @@ impl Meeting {
     #[must_use]
     pub fn kernel(&self) -> Kernel {
         self.kernel
+    }
+
+    /// Which collective, and on which lane.
+    pub(super) fn what(&self) -> (Kernel, usize) {
+        (self.kernel, self.lane)
     }
 
     pub(super) fn adds(&self) -> bool {
@@ -120,7 +126,7 @@ impl Table {
         self.posts.len()
     }
 
-    pub(super) fn arrive(&self, kernel: Kernel, member: usize, places: Places, bell: &Bell) -> Meeting {
+    pub(super) fn arrive(&self, (kernel, lane): (Kernel, usize), member: usize, places: Places, bell: &Bell) -> Meeting {
         let (post, members) = (&self.posts[member], self.posts.len() as u64);
         post.input.store(places.input, Ordering::Relaxed);
         post.output.store(places.output, Ordering::Relaxed);
@@ -131,7 +137,7 @@ impl Table {
         if self.arrived.0.fetch_add(1, Ordering::AcqRel) + 1 == full {
             bell.ring();
         }
-        Meeting { kernel, adds: places.adds, full, number, shared: false }
+        Meeting { kernel, lane, adds: places.adds, full, number, shared: false }
     }
 
     /// Acquires what all members wrote before they arrived.

@@ -1,6 +1,6 @@
 //! The communicator `local`: ranks of one process exchange values by reading each other's arenas.
 //!
-//! Requires: every member of a group launches the group's collectives in one order. Ensures: nothing waits and nothing is allocated; a collective is
+//! Requires: every member of a group launches the group's collectives of one lane (a stream of its rank) in one order. Ensures: nothing waits and nothing is allocated; a collective is
 //! executed by its arrivals. A member *arrives* (its operands may be read from then on), does its *share* once all have arrived, and *leaves* once
 //! all shares are done (its operands are its own again). So each collective meets twice, and no value is copied more often than it must be.
 
@@ -14,6 +14,7 @@ use crate::pool::bell::Bell;
 use exchange::Shape;
 use meeting::{Circle, Table};
 use meshwright_plan::kernel::{Collective, Skeleton};
+use meshwright_plan::program::Stream;
 use meshwright_plan::{Kernel, Plan};
 
 pub use meeting::Meeting;
@@ -44,7 +45,7 @@ pub enum Stand {
 pub struct Local {
     /// By kernel.
     collectives: Vec<Option<(Shape, usize)>>,
-    /// One for every list of axes.
+    /// For every list of axes one a lane: collectives of different lanes may pass each other.
     circles: Vec<Circle>,
 }
 
@@ -80,14 +81,14 @@ impl Local {
     fn circle(&mut self, plan: &Plan, collective: &Collective) -> usize {
         let known = self.circles.iter().position(|circle| circle.axes == collective.axes);
         known.unwrap_or_else(|| {
-            self.circles.push(Circle::new(&plan.mesh, &collective.axes));
-            self.circles.len() - 1
+            self.circles.extend((0..Stream::LANES).map(|_| Circle::new(&plan.mesh, &collective.axes)));
+            self.circles.len() - Stream::LANES
         })
     }
 
-    fn get(&self, kernel: Kernel) -> (&Shape, &Circle) {
+    fn get(&self, (kernel, lane): (Kernel, usize)) -> (&Shape, &Circle) {
         let (shape, circle) = self.collectives[kernel.as_u32() as usize].as_ref().expect("the kernel is a collective");
-        (shape, &self.circles[*circle])
+        (shape, &self.circles[*circle + lane])
     }
 
     fn table(&self, circle: &Circle, rank: usize) -> (usize, usize) {
@@ -95,11 +96,11 @@ impl Local {
         (seat.table, seat.member)
     }
 
-    /// Posts a rank's operands; [`Local::go_on`] does the rest. Rings if all have arrived.
-    pub fn arrive(&self, kernel: Kernel, rank: usize, places: Places, bell: &Bell) -> Meeting {
-        let (_, circle) = self.get(kernel);
+    /// Posts a rank's operands of a collective on one of its lanes; [`Local::go_on`] does the rest. Rings if all have arrived.
+    pub fn arrive(&self, what: (Kernel, usize), rank: usize, places: Places, bell: &Bell) -> Meeting {
+        let (_, circle) = self.get(what);
         let (table, member) = self.table(circle, rank);
-        circle.tables[table].arrive(kernel, member, places, bell)
+        circle.tables[table].arrive(what, member, places, bell)
     }
 
     /// Does what can be done for a rank's collective now. Rings if all shares are done.
@@ -108,7 +109,7 @@ impl Local {
     /// The operands that all members posted are valid for the kernel's extents, and nobody but this communicator touches them until the members
     /// have left.
     pub unsafe fn go_on(&self, rank: usize, meeting: &mut Meeting, bell: &Bell) -> Stand {
-        let (shape, circle) = self.get(meeting.kernel());
+        let (shape, circle) = self.get(meeting.what());
         let (table, member) = self.table(circle, rank);
         let table = &circle.tables[table];
         if !meeting.shared() {
@@ -128,7 +129,7 @@ impl Local {
     /// The ranks of a rank's group that have not arrived where it waits, or not done their share.
     #[must_use]
     pub fn missing(&self, rank: usize, meeting: &Meeting) -> Vec<usize> {
-        let (_, circle) = self.get(meeting.kernel());
+        let (_, circle) = self.get(meeting.what());
         let (table, _) = self.table(circle, rank);
         let late = |member: &usize| circle.tables[table].is_late(*member, meeting);
         let members = (0..circle.seats.len()).filter(|other| circle.seats[*other].table == table);

@@ -24,7 +24,7 @@ fn a_member_leaves_when_all_have_done_their_share() {
     let kernel = Kernel::from_u32(0);
     for round in 0..3 {
         let mut values = [[1.0f32; 6], [2.0; 6], [4.0; 6]];
-        let arrive = |rank: usize, values: &mut [[f32; 6]; 3]| local.arrive(kernel, rank, places(&mut values[rank], false), &bell);
+        let arrive = |rank: usize, values: &mut [[f32; 6]; 3]| local.arrive((kernel, 0), rank, places(&mut values[rank], false), &bell);
         // SAFETY: the operands live as long as the meetings.
         let go_on = |rank, meeting: &mut _| unsafe { local.go_on(rank, meeting, &bell) };
         let mut first = arrive(0, &mut values);
@@ -53,7 +53,7 @@ fn different_collectives_do_not_mix() {
         let mut meetings = Vec::new();
         for (rank, values) in values.iter_mut().enumerate() {
             let (kernel, adds) = if rank == 1 { (kernel, adds) } else { (0, false) };
-            meetings.push(local.arrive(Kernel::from_u32(kernel), rank, places(values, adds), &bell));
+            meetings.push(local.arrive((Kernel::from_u32(kernel), 0), rank, places(values, adds), &bell));
         }
         for (rank, meeting) in meetings.iter_mut().enumerate() {
             // SAFETY: the operands live as long as the meetings.
