@@ -12,47 +12,72 @@ const PERIODS: usize = 32;
 /// Loops where at least two rounds are in step, plain calls elsewhere. Requires calls, started ones among them, joins and control words.
 pub fn roll(calls: impl IntoIterator<Item = impl Into<Item>>) -> Vec<Item> {
     let calls: Vec<Item> = calls.into_iter().map(Into::into).collect();
+    let best = best(&calls);
     let mut items = Vec::new();
     let mut at = 0;
     while at < calls.len() {
-        let longest = PERIODS.min((calls.len() - at) / 2).max(1);
-        let covered = (1..=longest).map(|period| (period * rounds(&calls[at..], period), period));
-        let best = covered.filter(|(covered, period)| covered > period).max_by_key(|(covered, period)| (*covered, PERIODS - period));
-        match best {
-            Some((covered, period)) => {
-                items.push(loop_over(&calls[at..at + covered], period));
-                at += covered;
-            }
-            None => {
-                items.push(calls[at].clone());
-                at += 1;
-            }
+        let Pattern { covered, period } = best[at];
+        // a longer loop that begins within the first round is worth a few plain calls
+        let later = best.iter().take(at + period).skip(at + 1).any(|other| other.covered > covered);
+        if period > 0 && !later {
+            items.push(loop_over(&calls[at..at + covered], period));
+            at += covered;
+        } else {
+            items.push(calls[at].clone());
+            at += 1;
         }
     }
     items
 }
 
-/// How many rounds of `period` calls from the start are in step; 1 if there is no second one.
-fn rounds(calls: &[Item], period: usize) -> usize {
-    let Some(steps) = calls.get(..2 * period).map(|two| steps_of(two, period)) else { return 1 };
-    let Some(steps) = steps else { return 1 };
-    let mut rounds = 2;
-    while let Some(next) = calls.get((rounds - 1) * period..(rounds + 1) * period) {
-        if steps_of(next, period).as_ref() != Some(&steps) {
-            break;
+/// A loop that may begin at some call: how many calls it covers, and how many are in a round. Nothing: no loop.
+#[derive(Clone, Copy, Default)]
+struct Pattern {
+    covered: usize,
+    period: usize,
+}
+
+/// For each call the longest loop that begins there; of equally long ones that with the shortest rounds.
+fn best(calls: &[Item]) -> Vec<Pattern> {
+    let mut best = vec![Pattern::default(); calls.len()];
+    for period in 1..=PERIODS.min(calls.len() / 2) {
+        for (best, covered) in best.iter_mut().zip(covered(calls, period)) {
+            if covered > best.covered {
+                *best = Pattern { covered, period };
+            }
         }
-        rounds += 1;
     }
-    rounds
+    best
 }
 
-/// The differences between two rounds, call by call: iteration, then addresses. None if they are not in step.
-fn steps_of(two: &[Item], period: usize) -> Option<Vec<(i64, Vec<i64>)>> {
-    let (first, second) = two.split_at(period);
-    first.iter().zip(second).map(|(a, b)| step_between(a, b)).collect()
+/// How many calls a loop with rounds of this many covers from each call on; 0 if two rounds are not in step.
+fn covered(calls: &[Item], period: usize) -> Vec<usize> {
+    let steps: Vec<Option<Step>> = calls.iter().zip(&calls[period..]).map(|(a, b)| step_between(a, b)).collect();
+    // so many calls from here on are in step with those of the next round, and so many go on in the same step after it
+    let (mut known, mut same) = (0, 0);
+    let mut covered = vec![0; calls.len()];
+    for at in (0..steps.len()).rev() {
+        let next = steps.get(at + period).filter(|next| **next == steps[at]);
+        known = if steps[at].is_some() { known + 1 } else { 0 };
+        same = if known > 0 && next.is_some() { same + 1 } else { 0 };
+        if known >= period && counts_alike(&steps[at..at + period]) {
+            covered[at] = (2 + same / period) * period;
+        }
+    }
+    covered
 }
 
-fn step_between(a: &Item, b: &Item) -> Option<(i64, Vec<i64>)> {
+/// Whether all iteration numbers that change in a round change alike: calls of different layers that happen to look alike are no loop.
+fn counts_alike(round: &[Option<Step>]) -> bool {
+    let mut changes = round.iter().flatten().map(|(iteration, _)| *iteration).filter(|change| *change != 0);
+    let first = changes.next();
+    changes.all(|change| Some(change) == first)
+}
+
+/// The difference between two calls: iteration, then addresses.
+type Step = (i64, Vec<i64>);
+
+fn step_between(a: &Item, b: &Item) -> Option<Step> {
     match (a, b) {
         (Item::Call(a), Item::Call(b)) => step_of_calls(a, b),
         (Item::Start(stream, a), Item::Start(other, b)) if stream == other => step_of_calls(a, b),
@@ -61,7 +86,7 @@ fn step_between(a: &Item, b: &Item) -> Option<(i64, Vec<i64>)> {
     }
 }
 
-fn step_of_calls(a: &Call, b: &Call) -> Option<(i64, Vec<i64>)> {
+fn step_of_calls(a: &Call, b: &Call) -> Option<Step> {
     let same = |(x, y): (&Address, &Address)| x.region == y.region && x.micro == y.micro && x.accumulate == y.accumulate;
     if a.program != b.program || a.bindings.len() != b.bindings.len() || !a.bindings.iter().zip(&b.bindings).all(same) {
         return None;
@@ -73,9 +98,8 @@ fn step_of_calls(a: &Call, b: &Call) -> Option<(i64, Vec<i64>)> {
 /// A loop over whole rounds. Where the iteration numbers fall, the loop runs backwards, so that its index grows with the iteration.
 fn loop_over(calls: &[Item], period: usize) -> Item {
     let rounds = calls.len() / period;
-    let Some(steps) = steps_of(&calls[..2 * period], period) else {
-        return Item::Loop { index: Index::Layer, start: 0, end: 0, reverse: false, body: Vec::new() };
-    };
+    let steps = calls[..period].iter().zip(&calls[period..]).map(|(a, b)| step_between(a, b).unwrap_or_default());
+    let steps: Vec<Step> = steps.collect();
     let reverse = steps.iter().find(|(iteration, _)| *iteration != 0).is_some_and(|(iteration, _)| *iteration < 0);
     let base = if reverse { &calls[calls.len() - period..] } else { &calls[..period] };
     let sign = if reverse { -1 } else { 1 };

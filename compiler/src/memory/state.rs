@@ -290,3 +290,28 @@ fn block_name(graph: &Graph, state: &State, key: &Key, weights: &[Weight]) -> St
     }
     (2..).map(|number| format!("{base}{number}")).find(|name| !taken(name)).unwrap_or(base)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_cover_all_copies_from_the_last_to_the_first() {
+        let data = |count: u64, stride: u64| BlockData {
+            name: String::new(),
+            weights: Vec::new(),
+            count,
+            stride,
+            ranges: Vec::new(),
+            trained: true,
+            deferred: Vec::new(),
+            rest: Rest::default(),
+            piece: stride,
+            at: Offsets::default(),
+        };
+        assert_eq!(data(7, 10 << 20).buckets(), [5..7, 3..5, 1..3, 0..1]);
+        assert_eq!(data(3, 26 << 20).buckets(), [2..3, 1..2, 0..1]);
+        assert_eq!(data(12, 4096).buckets(), [0..12]);
+        assert_eq!(data(1, 0).buckets(), [0..1]);
+    }
+}

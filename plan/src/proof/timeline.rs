@@ -32,8 +32,8 @@ pub(super) fn entries(plan: &Plan, report: &mut Report) {
     }
 }
 
-/// A launch as far as its answer depends on it: the kernel, what its operands hold, and whether it adds.
-type Question = (Kernel, Vec<Option<u32>>, bool);
+/// A launch as far as its answer depends on it: the kernel, and what those operands hold that are read or added to.
+type Question = (Kernel, Vec<Option<u32>>);
 
 /// An entry on its way.
 pub(super) struct Walk<'p> {
@@ -229,12 +229,11 @@ impl<'p> Walk<'p> {
 
     fn launch(&mut self, call: &Call, program: &ProgramData, launch: &Launch) {
         let kernel = &self.plan.kernels[launch.kernel];
-        let adds = self.adds(call, kernel, launch);
         let mut before = Vec::new();
         for (slot, _) in kernel.operands.iter() {
-            before.push(self.before(call, launch, kernel, slot, adds));
+            before.push(self.before(call, launch, kernel, slot));
         }
-        let question = (launch.kernel, before, adds);
+        let question = (launch.kernel, before);
         if !self.known.contains_key(&question) {
             let answer = self.decide(kernel, &question);
             self.known.insert(question.clone(), answer);
@@ -251,9 +250,9 @@ impl<'p> Walk<'p> {
         }
     }
 
-    fn decide(&mut self, kernel: &KernelData, (_, before, adds): &Question) -> Option<Vec<(Slot, u32)>> {
+    fn decide(&mut self, kernel: &KernelData, (_, before): &Question) -> Option<Vec<(Slot, u32)>> {
         let before: Vec<Option<Contents>> = before.iter().map(|number| number.map(|number| self.pool.get(number).clone())).collect();
-        let left = transfer::Launch { mesh: &self.plan.mesh, kernel, before: &before, adds: *adds }.run();
+        let left = transfer::Launch { mesh: &self.plan.mesh, kernel, before: &before }.run();
         match left {
             Ok(left) => Some(left.into_iter().map(|(slot, contents)| (slot, self.pool.number(&contents))).collect()),
             Err(fault) => {
@@ -270,19 +269,13 @@ impl<'p> Walk<'p> {
         written.map(|(slot, _)| (slot, any)).collect()
     }
 
-    /// Whether accumulating operands are added to, in this turn.
-    fn adds(&self, call: &Call, kernel: &KernelData, launch: &Launch) -> bool {
-        match launch.accumulate {
-            Accumulate::Write => false,
-            Accumulate::Add => true,
-            Accumulate::ByCall => {
-                let mut operands = kernel.operands.values().zip(&launch.places).filter(|(operand, _)| operand.access == Access::Accumulate);
-                operands.any(|(_, place)| match call.bindings[place.param as usize].accumulate {
-                    CallAccumulate::Write => false,
-                    CallAccumulate::Add => true,
-                    CallAccumulate::AfterFirstMicro => self.micro > 0,
-                })
-            }
+    /// Whether an accumulating operand is added to, in this turn.
+    fn adds(&self, call: &Call, launch: &Launch, slot: Slot) -> bool {
+        let by_call = call.bindings[launch.places[slot.as_u32() as usize].param as usize].accumulate;
+        match (launch.accumulate, by_call) {
+            (Accumulate::Write, _) | (Accumulate::ByCall, CallAccumulate::Write) => false,
+            (Accumulate::Add, _) | (Accumulate::ByCall, CallAccumulate::Add) => true,
+            (Accumulate::ByCall, CallAccumulate::AfterFirstMicro) => self.micro > 0,
         }
     }
 
@@ -299,9 +292,9 @@ impl<'p> Walk<'p> {
     }
 
     /// What stands where an operand reads or adds to.
-    fn before(&mut self, call: &Call, launch: &Launch, kernel: &KernelData, slot: Slot, adds: bool) -> Option<u32> {
+    fn before(&mut self, call: &Call, launch: &Launch, kernel: &KernelData, slot: Slot) -> Option<u32> {
         let operand = &kernel.operands[slot];
-        if operand.access != Access::Read && !(operand.access == Access::Accumulate && adds) {
+        if operand.access != Access::Read && !(operand.access == Access::Accumulate && self.adds(call, launch, slot)) {
             return None;
         }
         let (region, range) = self.place(call, launch, kernel, slot);

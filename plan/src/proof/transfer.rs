@@ -21,13 +21,11 @@ impl Fault {
     }
 }
 
-/// A launch: a kernel, and what stood at its operands' places before. Operands that are not read have nothing.
+/// A launch: a kernel, and what stood at its operands' places before. Operands that are neither read nor added to have nothing.
 pub(super) struct Launch<'a> {
     pub(super) mesh: &'a Mesh,
     pub(super) kernel: &'a KernelData,
     pub(super) before: &'a [Option<Contents>],
-    /// Accumulating operands are added to.
-    pub(super) adds: bool,
 }
 
 /// What a launch leaves in its operands.
@@ -159,7 +157,7 @@ impl Launch<'_> {
 
     /// What is added has the same parts as what is there.
     fn added(&self, slot: Slot, contents: &Contents) -> Result<(), Fault> {
-        if !self.adds || self.kernel.operands[slot].access != Access::Accumulate {
+        if self.kernel.operands[slot].access != Access::Accumulate {
             return Ok(());
         }
         let Some(Some(before)) = self.before.get(slot.as_u32() as usize) else { return Ok(()) };

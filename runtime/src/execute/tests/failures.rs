@@ -35,7 +35,8 @@ fn ways(plan: &Plan) -> [Fleet; 4] {
 
 #[test]
 fn waiting_in_vain_names_ranks_and_collectives() {
-    for mut fleet in ways(&selfish("call sums x=x")) {
+    let waiting = ["call sums x=x", "start sums on reduce x=x\n  join reduce"].map(selfish);
+    for mut fleet in waiting.iter().flat_map(ways) {
         for _ in 0..3 {
             let error = run(&mut fleet);
             assert_eq!(error.code(), "run::deadlock");
