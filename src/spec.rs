@@ -109,9 +109,11 @@ impl Opened {
     }
 }
 
-/// Overrides that make every axis of a mesh 1.
+/// Overrides that make every axis of a mesh 1, those with factors as a whole.
 pub fn alone(mesh: &Mesh) -> Vec<(String, Expr)> {
-    mesh.axes.iter().map(|axis| meshwright_compiler::shrink::set(&format!("mesh.{}", axis.name), 1)).collect()
+    let mut names: Vec<&str> = mesh.axes.iter().map(|axis| axis.name.split('.').next().unwrap_or_default()).collect();
+    names.dedup();
+    names.iter().map(|name| meshwright_compiler::shrink::set(&format!("mesh.{name}"), 1)).collect()
 }
 
 /// Reads a value in the language's words.

@@ -81,6 +81,7 @@ impl Builder<'_> {
         for part in pair.into_inner() {
             match part.as_rule() {
                 Rule::expr => rule.target = Some(self.expr(part)),
+                Rule::whole_rest => rule.target = Some(Expr { kind: ExprKind::Rest, span: self.span(&part), grouped: false }),
                 Rule::modifier => rule.modifiers.push(self.modifier(part)),
                 Rule::named => {
                     let arg = self.named(part);

@@ -1,11 +1,12 @@
 //! Blocks about devices: `mesh` and `shard`, and what cannot run yet, which is refused.
 
+mod axes;
 mod check;
 mod preset;
 pub(crate) mod wrong;
 
 use super::super::settings::{Axis, ShardRule, ShardTarget, Via};
-use super::keyed::{Keyed, spelled};
+use super::keyed::spelled;
 use super::rules::in_force;
 use super::{Reader, error};
 use meshwright_grammar::Span;
@@ -15,9 +16,9 @@ use meshwright_grammar::tree::{BinaryOp, BlockKind, Expr, ExprKind, Modifier, Pa
 const STATES: [(&str, ShardTarget); 3] =
     [("weights", ShardTarget::Weights), ("gradients", ShardTarget::Gradients), ("moments", ShardTarget::Moments)];
 
-/// Refuses `pipeline`, `precision`, `cluster`, `require` and `generate`.
+/// Refuses `pipeline`, `precision`, `require` and `generate`.
 pub(super) fn refuse(reader: &mut Reader) {
-    for kind in [BlockKind::Pipeline, BlockKind::Precision, BlockKind::Cluster, BlockKind::Require, BlockKind::Generate] {
+    for kind in [BlockKind::Pipeline, BlockKind::Precision, BlockKind::Require, BlockKind::Generate] {
         let blocks: Vec<Span> =
             reader.blocks.iter().filter(|block| block.kind == kind && !block.entries.is_empty()).map(|block| block.word).collect();
         for span in blocks {
@@ -30,34 +31,12 @@ pub(super) fn refuse(reader: &mut Reader) {
 /// The mesh, and the rules of `shard` in force.
 pub(super) fn read(reader: &mut Reader) -> (Vec<Axis>, Vec<ShardRule>) {
     check::overrides(reader);
-    let axes = mesh(reader);
+    let axes = axes::read(reader);
     let blocks = reader.blocks;
     let rules: Vec<ShardRule> = in_force(blocks, BlockKind::Shard).into_iter().flat_map(|rule| shard(reader, rule, &axes)).collect();
     check::ranks(reader, &axes);
     check::rules(reader, &rules);
     (axes, rules)
-}
-
-fn mesh(reader: &mut Reader) -> Vec<Axis> {
-    let mut keyed = Keyed::new(reader, BlockKind::Mesh);
-    let mut axes = Vec::new();
-    for (name, span, value) in keyed.all() {
-        if value.kind == ExprKind::Rest {
-            keyed.errors().push(error::not_supported(value.span, "an axis over the rest of a cluster", "write its size as a number"));
-            continue;
-        }
-        if STATES.iter().any(|(word, _)| *word == name) || name == "whole" {
-            keyed.errors().push(error::axis_name(span, &name));
-            continue;
-        }
-        match keyed.number_of(&value, &name) {
-            Some(size) if size < 1.0 || size != size.trunc() => keyed.errors().push(error::whole(value.span, &name, size, 1)),
-            Some(size) => axes.push(Axis { name, size: size as u64, span }),
-            // An axis whose size is wrong is known all the same.
-            None => axes.push(Axis { name, size: 1, span }),
-        }
-    }
-    axes
 }
 
 /// One rule: a typed rule for each name left of the arrow.
@@ -146,16 +125,19 @@ fn by(reader: &mut Reader, rule: &Rule, axes: &[Axis]) -> Option<Vec<String>> {
     {
         return Some(Vec::new());
     }
-    let mut known = Vec::new();
+    let mut known: Vec<String> = Vec::new();
     let before = reader.errors.count();
     for (name, span) in names {
-        if known.contains(&name) {
-            reader.errors.push(error::axis_twice(span, &name));
-        } else if !axes.iter().any(|axis| axis.name == name) {
-            let all: Vec<String> = axes.iter().map(|axis| axis.name.clone()).collect();
-            reader.errors.push(error::unknown_axis(span, &name, &all));
+        let own = axes::named(axes, &name);
+        if own.is_empty() {
+            reader.errors.push(axes::unknown(axes, &name, span));
         }
-        known.push(name);
+        for axis in own {
+            if known.contains(&axis.name) {
+                reader.errors.push(error::axis_twice(span, &axis.name));
+            }
+            known.push(axis.name.clone());
+        }
     }
     (reader.errors.count() == before).then_some(known)
 }

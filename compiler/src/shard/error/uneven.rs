@@ -138,8 +138,8 @@ impl Cut<'_> {
         let axis = self.axes.last().map_or("tensor", |axis| self.mesh.axes[*axis].name.as_str());
         let message = format!("{parts} devices ({by}) share {size} key-value heads `{name}`: {size} / {parts} is less than one each");
         let split = format!(
-            "cut the axis in two: `mesh {{ {axis}_heads = {size}, {axis}_group = {rest} }}`, `{name} -> {axis}_heads`, `{} -> {axis}_group`, and \
-             `{axis}_heads * {axis}_group` where `{axis}` stands now",
+            "factor the axis: `mesh {{ {axis} = {size} * {rest} }}`, `{name} -> {axis}.0`, `{} -> {axis}.1`; `{axis}` stays both of them in \
+             the other rules",
             group.name
         );
         let fits = group.size.is_multiple_of(rest);

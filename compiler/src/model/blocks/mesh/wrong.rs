@@ -17,6 +17,40 @@ pub const CODES: &[CodeInfo] = &[
         explanation: "The sizes of the axes multiply to the number of ranks. Most often a size was meant to be a power that the whole mesh has.",
     },
     CodeInfo {
+        code: "settings::axis_factor",
+        title: "a rule names a factor that the axis lacks",
+        explanation: "`mesh { tensor = 2 * 4 }` has an axis of 8 devices in two factors: `tensor.0`, the major one, of 2, and `tensor.1` of 4. A rule may \
+                      use one of them, as in `KvHeads -> tensor.0`, and `tensor` is both. An axis whose size is one number has no factors.",
+    },
+    CodeInfo {
+        code: "settings::rest_unknown",
+        title: "an axis takes the rest of a cluster that is not described",
+        explanation: "`data = *` makes an axis as large as the other axes leave room for. That takes the number of devices: `cluster { per_node = 8, nodes = 2 }` \
+                      says it in the spec, `--set mesh.data=4` sets the axis itself.",
+    },
+    CodeInfo {
+        code: "settings::rest_twice",
+        title: "two axes take the rest of the cluster",
+        explanation: "Only one axis can be whatever the others leave.",
+    },
+    CodeInfo {
+        code: "settings::rest_divide",
+        title: "the axes do not divide the cluster",
+        explanation: "The sizes of all axes multiply to the number of devices, so the axis `*` is the cluster's devices divided by the product of the others. \
+                      The message shows the division.",
+    },
+    CodeInfo {
+        code: "settings::rest_rule",
+        title: "a rule cuts by `*`",
+        explanation: "`*` stands in the block `mesh`, for a size: `data = *` is the rest of the cluster. A rule names the axis.",
+    },
+    CodeInfo {
+        code: "settings::ranks",
+        title: "the mesh and the cluster differ in size",
+        explanation: "Every device of the cluster is a rank of the mesh: the sizes of the axes multiply to `per_node * nodes`. Give one axis the size `*` to \
+                      let it be what the others leave.",
+    },
+    CodeInfo {
         code: "settings::rule_reversed",
         title: "a shard rule the wrong way round",
         explanation: "Left of the arrow stands what is cut, a dim of tensors or a kind of state; right of it by what, axes of the mesh: `Heads -> tensor`.",
@@ -110,6 +144,67 @@ pub(super) fn mesh_size(span: Span, axes: &[Axis], most: u64) -> Diagnostic {
     Diagnostic::error("settings::mesh_size", format!("the mesh has {} = {ranks} ranks, and the most is {most}", sizes.join(" * ")))
         .label(span, "the largest axis")
         .help("make this axis smaller: sizes multiply to the number of devices")
+}
+
+/// `tensor.2` of two factors.
+pub(super) fn axis_factor(span: Span, axis: &str, name: &str, sizes: &[u64]) -> Diagnostic {
+    let found = match sizes {
+        [one] => format!("`{axis}` is one axis of {one} devices, without factors"),
+        _ => format!("`{axis}` has {} factors, `{axis}.0` to `{axis}.{}`", sizes.len(), sizes.len() - 1),
+    };
+    let help = match sizes {
+        [one] => {
+            let half = (2..=*one).find(|half| one.is_multiple_of(*half)).unwrap_or(2);
+            format!("write its size as a product, major first, as in `{axis} = {half} * {}`", (one / half).max(1))
+        }
+        _ => format!("name one of them, or `{axis}` for all"),
+    };
+    Diagnostic::error("settings::axis_factor", format!("there is no `{name}`: {found}")).label(span, "no such factor").help(help)
+}
+
+/// `data = *` and nobody says how many devices there are.
+pub(super) fn rest_unknown(span: Span, axis: &str) -> Diagnostic {
+    Diagnostic::error("settings::rest_unknown", format!("`{axis}` is the rest of a cluster, and nothing says how many devices that has"))
+        .label(span, "of how many?")
+        .help(format!("write `cluster {{ per_node = 8, nodes = 2 }}`, or set the axis with --set mesh.{axis}=4"))
+}
+
+/// Two axes `*`.
+pub(super) fn rest_twice(span: Span, before: Span) -> Diagnostic {
+    Diagnostic::error("settings::rest_twice", "only one axis can be the rest of the cluster")
+        .label(span, "the second `*`")
+        .label(before, "the first")
+        .help("write a number for one of the two")
+}
+
+/// The other axes do not divide the cluster.
+pub(super) fn rest_divide(span: Span, axis: &str, others: u64, devices: u64) -> Diagnostic {
+    let (below, above) = (devices / others * others, devices.next_multiple_of(others));
+    let near = if below == 0 { above.to_string() } else { format!("{below} or {above}") };
+    let message = format!("`{axis}` would be {devices} devices / {others} of the other axes, which leaves {}", devices % others);
+    Diagnostic::error("settings::rest_divide", message)
+        .label(span, "what the others leave")
+        .help(format!("change an axis so that their product divides {devices}, or use {near} devices"))
+}
+
+/// `Batch -> *`.
+pub(super) fn rest_rule(span: Span) -> Diagnostic {
+    Diagnostic::error("settings::rest_rule", "`*` is a size of an axis, and no axis")
+        .label(span, "not an axis")
+        .help("name the axis here, and give it its size in the mesh: `mesh { data = * }` and `Batch -> data`")
+}
+
+/// The mesh is not as large as the cluster.
+pub(super) fn ranks(span: Span, axes: &[Axis], devices: u64) -> Diagnostic {
+    let ranks = axes.iter().fold(1u64, |ranks, axis| ranks.saturating_mul(axis.size));
+    let sizes: Vec<String> = axes.iter().map(|axis| format!("{} = {}", axis.name, axis.size)).collect();
+    let first = &axes[0].name;
+    let others = ranks / axes[0].size.max(1);
+    let fits = others > 0 && devices.is_multiple_of(others);
+    let help =
+        if fits { format!("set `{first}` to {} or to `*`", devices / others) } else { format!("make the axes multiply to {devices}") };
+    let message = format!("the mesh has {ranks} ranks ({}), and the cluster {devices} devices", sizes.join(", "));
+    Diagnostic::error("settings::ranks", message).label(span, "this many devices").label(axes[0].span, "the mesh").help(help)
 }
 
 /// `tensor -> Heads`.
