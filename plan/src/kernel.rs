@@ -200,6 +200,17 @@ pub struct Attention {
     pub causal: bool,
     /// A key is visible only from positions less than `window` after it.
     pub window: Option<u64>,
+    /// Where there is a coordinate, the rank's part is a balanced one, of two runs: its second half stands where the coordinate's second run does.
+    pub balanced: bool,
+}
+
+impl Attention {
+    /// All numbers of a rank that positions follow from.
+    pub fn coordinates(&self) -> Vec<Coordinate> {
+        let first = || self.query.iter().chain(&self.key).cloned();
+        let second = first().filter(|_| self.balanced).map(|first| Coordinate { second: true, ..first });
+        first().chain(second).collect()
+    }
 }
 
 /// A `rows` kernel: for each row (a point of the `Row` dims) the lanes' values are computed node by node.

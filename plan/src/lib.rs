@@ -94,6 +94,8 @@ pub struct DimSize {
     pub size: u64,
     /// The mesh axes that cut it, major first: the rank with number `c` along them holds elements `c * size .. (c + 1) * size` of the whole.
     pub axes: Vec<String>,
+    /// The rank with number `c` of `n` holds two runs instead, of `size / 2` elements each: chunks `c` and `2 * n - 1 - c` of `2 * n`, in this order.
+    pub balanced: bool,
 }
 
 /// A model input: `element[dims]`, dense in row-major order, the batch dim first, for all microbatches of a step. Each microbatch is cut by the mesh

@@ -19,8 +19,11 @@ pub struct Axis {
     pub size: u64,
 }
 
-/// A number that depends on where in the mesh a rank stands: `((c + size - back) mod size) * times`, where `c` is the rank's number along `axes`
-/// and `size` how many there are.
+/// A number that depends on where in the mesh a rank stands: `d * times`, where `d = (c + size - back) mod size`, `c` is the rank's number along `axes`
+/// and `size` how many there are; or of the second run of a balanced part, `(2 * size - 2 - d) * times`.
+///
+/// A dim that is cut into balanced parts has `2 * size` chunks, and the rank with number `d` holds chunks `d` and `2 * size - 1 - d`, in this order: with
+/// chunks of `times` elements its element `i` is element `i + d * times` of the whole in the first run, `i + (2 * size - 2 - d) * times` in the second.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Coordinate {
     /// Major first.
@@ -29,6 +32,8 @@ pub struct Coordinate {
     pub times: u64,
     /// Whose number it is: that of the rank so many places before this one, around the ring.
     pub back: u64,
+    /// It is about the second run of a balanced part.
+    pub second: bool,
 }
 
 impl Mesh {
@@ -61,7 +66,9 @@ impl Mesh {
     /// The value of a coordinate on `rank`.
     pub fn value(&self, rank: u64, coordinate: &Coordinate) -> u64 {
         let size = self.size(&coordinate.axes);
-        (self.number(rank, &coordinate.axes) + size - coordinate.back % size) % size * coordinate.times
+        let number = (self.number(rank, &coordinate.axes) + size - coordinate.back % size) % size;
+        let run = if coordinate.second { 2 * size - 2 - number } else { number };
+        run * coordinate.times
     }
 
     fn coordinate(&self, rank: u64, name: &str) -> u64 {
@@ -108,7 +115,18 @@ mod tests {
 
     #[test]
     fn a_coordinate_looks_back_around_the_ring() {
-        let own = |back| Coordinate { axes: vec!["data".into()], times: 10, back };
+        let own = |back| Coordinate { axes: vec!["data".into()], times: 10, back, second: false };
         assert_eq!((0..4).map(|back| mesh().value(3, &own(back))).collect::<Vec<_>>(), [10, 0, 30, 20]);
+    }
+
+    #[test]
+    fn balanced_parts_hold_every_element_once_and_the_first_with_the_last() {
+        let run = |second| Coordinate { axes: vec!["data".into()], times: 3, back: 0, second };
+        let element = |rank: u64, i: u64| i + mesh().value(2 * rank, &run(i >= 3));
+        assert_eq!((0..6).map(|i| element(0, i)).collect::<Vec<_>>(), [0, 1, 2, 21, 22, 23]);
+        assert_eq!((0..6).map(|i| element(3, i)).collect::<Vec<_>>(), [9, 10, 11, 12, 13, 14]);
+        let mut all: Vec<u64> = (0..4).flat_map(|rank| (0..6).map(move |i| element(rank, i))).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..24).collect::<Vec<_>>());
     }
 }

@@ -36,7 +36,7 @@ impl Rows {
         let mut dims = dims.clone();
         let row = dims.push(DimData { name: "Row".into(), size: elements / ROW, span: None, axes });
         let lane = dims.push(DimData { name: "Flat".into(), size: ROW, span: None, axes: Vec::new() });
-        let first = first.map(|axes| Coordinate { axes, times: elements / ROW, back: 0 });
+        let first = first.map(|axes| Coordinate { axes, times: elements / ROW, back: 0, second: false });
         Rows { dims, row, lane, first }
     }
 

@@ -183,7 +183,8 @@ fn named(sharded: &Sharded, dims: &[Dim]) -> Vec<DimSize> {
     let all = &sharded.graph.dims;
     let named = |dim: &Dim| {
         let (whole, axes) = sharded.cuts.whole(*dim);
-        DimSize { name: all[whole].name.clone(), size: all[*dim].size, axes: sharded.mesh.names(axes) }
+        let balanced = sharded.cuts.is_balanced(*dim);
+        DimSize { name: all[whole].name.clone(), size: all[*dim].size, axes: sharded.mesh.names(axes), balanced }
     };
     dims.iter().map(named).collect()
 }

@@ -58,6 +58,7 @@ impl<'a> Words<'a> {
             Via::Gather => "",
             Via::Heads => " via heads",
             Via::Ring => " via ring",
+            Via::Balanced => " via ring balanced",
         };
         let rest = if rule.at_rest { "weights." } else { "" };
         self.at(&format!("`{rest}{} -> {right}{via}`", rule.dim), rule.span)

@@ -61,7 +61,8 @@ fn launch(facts: &Facts<'_>, attention: &op::Attention, first: &[Value], last: &
         operands.push("scratch", (scratch, 0), Element::F32, Access::Scratch, strides);
     }
     let (query, key) = (attention.first_query.clone(), attention.first_key.clone());
-    let shape = Attention { query, key, scale: attention.scale as f32, causal: attention.causal, window: attention.window };
+    let (causal, window, balanced) = (attention.causal, attention.window, attention.balanced);
+    let shape = Attention { query, key, scale: attention.scale as f32, causal, window, balanced };
     let (name, skeleton) =
         if grad { ("attention_grad", Skeleton::AttentionGrad(shape)) } else { ("attention", Skeleton::Attention(shape)) };
     let (mut kernel, places) = operands.kernel(name.to_string(), skeleton);

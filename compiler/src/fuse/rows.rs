@@ -9,7 +9,7 @@ use super::ir::{Buffer, FusedLaunch};
 use super::space::{Adds, How};
 use super::storage::{Spot, Storage};
 use super::tile;
-use crate::op::{Cut, Dim, Index, Inst, Op, Random, Shape, Value, site_hash};
+use crate::op::{Cut, Dim, Index, Inst, Op, Random, Run, Shape, Value, site_hash};
 use cranelift_entity::{PrimaryMap, SecondaryMap};
 use meshwright_plan::Element;
 use meshwright_plan::kernel::{
@@ -267,7 +267,12 @@ impl<'a> Builder<'a> {
             let size = self.facts.dims[*dim].size;
             strides[self.axis(*dim).as_u32() as usize] = stride;
             let cut = cuts.iter().find(|cut| cut.dim == *dim);
-            origin.extend(cut.map(|cut| Coordinate { axes: cut.axes.clone(), times: stride * size, back: 0 }));
+            origin.extend(cut.map(|cut| Coordinate {
+                axes: cut.axes.clone(),
+                times: if cut.run == Run::All { stride * size } else { stride * size / 2 },
+                back: 0,
+                second: cut.run == Run::Second,
+            }));
             let whole = size * cut.map_or(1, |cut| cut.parts);
             if *dim == self.step.batch {
                 micro = stride * whole;

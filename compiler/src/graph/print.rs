@@ -178,7 +178,8 @@ fn of_shape(shape: &Shape, dims: &Dims) -> String {
 /// `(c - back) * times`, where `c` is a rank's number along the axes.
 fn of_coordinate(coordinate: &Coordinate) -> String {
     let back = if coordinate.back == 0 { String::new() } else { format!(" back {}", coordinate.back) };
-    format!(" along {}{back} times {}", coordinate.axes.join("*"), coordinate.times)
+    let second = if coordinate.second { " second" } else { "" };
+    format!(" along {}{back}{second} times {}", coordinate.axes.join("*"), coordinate.times)
 }
 
 fn of_collective(collective: &Collective, dims: &Dims) -> String {
@@ -202,6 +203,9 @@ fn of_attention(attention: &Attention, dims: &Dims) -> String {
     }
     if let Some(window) = attention.window {
         let _ = write!(out, " window {window}");
+    }
+    if attention.balanced {
+        out.push_str(" balanced");
     }
     for (word, first) in [("queries", &attention.first_query), ("keys", &attention.first_key)] {
         if let Some(coordinate) = first {

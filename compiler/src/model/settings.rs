@@ -83,6 +83,8 @@ pub enum Via {
     Heads,
     /// Attention's keys and values go around the ring of ranks (Liu et al. 2023).
     Ring,
+    /// The same, and each rank holds a part from either end of the dim, so that a causal mask leaves all ranks the same work.
+    Balanced,
 }
 
 /// A path pattern: it matches at a path's end; `*` is one part, `**` any.

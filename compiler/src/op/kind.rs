@@ -157,6 +157,19 @@ pub struct Cut {
     pub axes: Vec<String>,
     /// How many parts there are.
     pub parts: u64,
+    /// Which elements are meant.
+    pub run: Run,
+}
+
+/// Which elements of a local dim something is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// All: the part is one run.
+    All,
+    /// The part is balanced, and its first half is meant: with the second it would be wrong.
+    First,
+    /// Its second half.
+    Second,
 }
 
 /// An exchange between the ranks that differ only along some axes, numbered along them, major first. `part` dims are one of so many equal parts
@@ -246,4 +259,6 @@ pub struct Attention {
     pub first_query: Option<Coordinate>,
     /// In local programs: the position of the first key, if the mesh cuts them; its `back` says from how far back they came.
     pub first_key: Option<Coordinate>,
+    /// In local programs: cut queries and keys are balanced parts, of two runs; the coordinates say where the first ones start.
+    pub balanced: bool,
 }

@@ -117,6 +117,13 @@ pub const CODES: &[CodeInfo] = &[
         explanation: "`via` says how attention gets the keys of a sequence that is cut. No attention has its queries along this dim.",
     },
     CodeInfo {
+        code: "shard::unmasked",
+        title: "a balanced ring without a causal mask",
+        explanation: "With a causal mask the first positions of a sequence see few keys and the last ones many. `via ring balanced` gives each device a chunk from \
+            either end, so that all have the same work. Where every query sees every key all have it in any case, and whatever needs the sequence in its \
+            own order pays for the layout.",
+    },
+    CodeInfo {
         code: "shard::idle_axis",
         title: "an axis that cuts nothing",
         explanation: "All devices along an axis that no rule uses compute the same, on the same data: it multiplies the cost and not the speed. Use it in a \

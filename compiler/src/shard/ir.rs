@@ -6,7 +6,7 @@ use crate::model::ir::Weight;
 use crate::op::{Dim, DimData, Dims, Reduce};
 use cranelift_entity::{PrimaryMap, SecondaryMap, entity_impl};
 use meshwright_plan::mesh;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An axis of the mesh.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -112,11 +112,91 @@ pub struct Cuts {
     local: BTreeMap<(Dim, Vec<Axis>), Dim>,
     whole: SecondaryMap<Dim, Option<(Dim, Vec<Axis>)>>,
     parts: BTreeMap<Vec<Axis>, Dim>,
+    /// Whole dims whose parts are balanced.
+    balanced: BTreeSet<Dim>,
+    chunks: BTreeMap<(Dim, Vec<Axis>, Vec<Axis>), Chunks>,
     /// Cuts that do not divide their dim, each once.
     pub uneven: Vec<(Dim, Vec<Axis>)>,
 }
 
+/// The dims by which balanced parts become a larger part, or the whole: all but the last are local to what else cuts the dim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunks {
+    /// All elements in the order of the ranks that have them: two chunks of each.
+    pub gathered: Dim,
+    /// The same elements in their own order.
+    pub joined: Dim,
+    /// The chunks of `gathered`.
+    pub ranks: Dim,
+    /// The chunks of `joined`.
+    pub order: Dim,
+    /// The elements of a chunk.
+    pub chunk: Dim,
+    /// How many ranks there are.
+    pub members: u64,
+}
+
 impl Cuts {
+    /// No cuts yet, of dims of which these have balanced parts.
+    pub fn new(balanced: BTreeSet<Dim>) -> Cuts {
+        Cuts { balanced, ..Cuts::default() }
+    }
+
+    /// How many equal chunks a dim is cut into by ranks along some axes.
+    pub fn pieces(&self, dim: Dim, ranks: u64) -> u64 {
+        if self.balanced.contains(&dim) { ranks.saturating_mul(2) } else { ranks }
+    }
+
+    /// Whether a local dim is a balanced part: two runs, from either end of the whole.
+    pub fn is_balanced(&self, local: Dim) -> bool {
+        let (dim, axes) = self.whole(local);
+        self.balanced.contains(&dim) && !axes.is_empty()
+    }
+
+    /// Whether a whole dim has balanced parts wherever it is cut.
+    pub fn has_balanced(&self, dim: Dim) -> bool {
+        self.balanced.contains(&dim)
+    }
+
+    /// The dims between a dim with balanced parts as `before` cuts it, and its parts as `axes` cut these.
+    pub fn chunks(&mut self, dims: &mut Dims, mesh: &Mesh, dim: Dim, before: &[Axis], axes: &[Axis]) -> Chunks {
+        let key = (dim, before.to_vec(), axes.to_vec());
+        if let Some(known) = self.chunks.get(&key) {
+            return *known;
+        }
+        let joined = self.local(dims, mesh, dim, before);
+        let (data, members) = (dims[joined].clone(), mesh.size(axes));
+        let mut new = |what: &str, size: u64, axes: Vec<String>| {
+            dims.push(DimData { name: format!("{}.{what}", data.name), size: size.max(1), span: None, axes })
+        };
+        let names = || mesh.names(before);
+        let gathered = new("gathered", data.size, names());
+        let (ranks, order) = (new("ranks", 2 * members, names()), new("order", 2 * members, names()));
+        let chunk = new("chunk", data.size / (2 * members), Vec::new());
+        self.whole[gathered] = Some((dim, before.to_vec()));
+        for own in [ranks, order] {
+            self.whole[own] = Some((own, before.to_vec()));
+        }
+        let chunks = Chunks { gathered, joined, ranks, order, chunk, members };
+        self.chunks.insert(key, chunks);
+        chunks
+    }
+
+    /// The axes of the ranks in whose order a dim's elements stand, if that is not their own order.
+    pub fn gathered(&self, dim: Dim) -> Option<&[Axis]> {
+        self.chunks.iter().find(|(_, chunks)| chunks.gathered == dim).map(|((_, _, axes), _)| axes.as_slice())
+    }
+
+    /// The chunks of which a dim is one of the two orders.
+    pub fn chunked(&self, dim: Dim) -> Option<&Chunks> {
+        self.chunks.values().find(|chunks| chunks.ranks == dim || chunks.order == dim)
+    }
+
+    /// Balanced parts by name, with what cuts them.
+    pub fn balanced_parts(&self) -> impl Iterator<Item = (Dim, &[Axis])> {
+        self.local.iter().filter(|((dim, _), _)| self.balanced.contains(dim)).map(|((_, axes), local)| (*local, axes.as_slice()))
+    }
+
     /// The local dim of `dim` cut by `axes`; itself if nothing cuts it.
     pub fn local(&mut self, dims: &mut Dims, mesh: &Mesh, dim: Dim, axes: &[Axis]) -> Dim {
         if axes.is_empty() {
@@ -127,7 +207,7 @@ impl Cuts {
             return *known;
         }
         let (data, parts) = (dims[dim].clone(), mesh.size(axes));
-        if data.size % parts != 0 {
+        if data.size % self.pieces(dim, parts) != 0 {
             self.uneven.push(key.clone());
         }
         let local = dims.push(DimData { size: (data.size / parts).max(1), axes: mesh.names(axes), ..data });

@@ -6,7 +6,7 @@ use super::ir::{Axis, Placement};
 use super::partition::Walk;
 use super::ring;
 use super::rules::Row;
-use crate::op::{Attention, Cut, Dim, Element, Index, Inst, Map, Op, Origin, Random, Shape, Type, Value};
+use crate::op::{Attention, Cut, Dim, Element, Index, Inst, Map, Op, Origin, Random, Run, Shape, Type, Value};
 
 /// Appends the local form of an instruction; gives its results.
 pub(super) fn inst(walk: &mut Walk<'_, '_>, inst: &Inst, row: &Row, args: Vec<Value>) -> Vec<Value> {
@@ -21,18 +21,22 @@ pub(super) fn inst(walk: &mut Walk<'_, '_>, inst: &Inst, row: &Row, args: Vec<Va
             let into = walk.part.dim(*into, &row.results[0]);
             vec![walk.body.push(Op::Index(Index::Scatter { into }), vec![index, args[1]], types[0].clone(), inst.origin)]
         }
+        Op::Random(Random::Uniform { site, .. }) => {
+            let cuts = cuts(walk, row, inst.results[0]);
+            vec![walk.random(site, cuts, &types[0], inst.origin)]
+        }
         Op::Attention(of) | Op::AttentionGrad(of) if !row.args[1].of(of.key).is_empty() => {
             ring::inst(walk, of, row, &args, types, inst.origin)
         }
         op => {
-            let op = local(walk, op, row, inst);
+            let op = local(walk, op, row);
             walk.body.push_many(op, args, types, inst.origin)
         }
     }
 }
 
 /// The operator with local dims.
-fn local(walk: &mut Walk<'_, '_>, op: &Op, row: &Row, inst: &Inst) -> Op {
+fn local(walk: &mut Walk<'_, '_>, op: &Op, row: &Row) -> Op {
     let mut arg = |dim: &Dim| walk.part.dim(*dim, &row.args[0]);
     match op {
         Op::Reduce(reduce, over) => Op::Reduce(*reduce, over.iter().map(arg).collect()),
@@ -41,13 +45,11 @@ fn local(walk: &mut Walk<'_, '_>, op: &Op, row: &Row, inst: &Inst) -> Op {
         Op::Index(Index::Cumsum(dim)) => Op::Index(Index::Cumsum(arg(dim))),
         Op::Index(Index::CumsumReverse(dim)) => Op::Index(Index::CumsumReverse(arg(dim))),
         Op::Shape(of) => Op::Shape(shape(walk, of, row)),
-        Op::Random(Random::Uniform { site, .. }) => {
-            Op::Random(Random::Uniform { site: site.clone(), cuts: cuts(walk, row, inst.results[0]) })
-        }
         Op::Attention(of) => Op::Attention(attention(walk, of, row)),
         Op::AttentionGrad(of) => Op::AttentionGrad(attention(walk, of, row)),
         Op::Index(Index::Position(_) | Index::Scatter { .. } | Index::Coordinate(_)) => op.clone(),
-        Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Anchor | Op::Stop | Op::Collective(_) => op.clone(),
+        Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Anchor | Op::Stop => op.clone(),
+        Op::Random(_) | Op::Collective(_) => op.clone(),
     }
 }
 
@@ -76,6 +78,7 @@ fn cuts(walk: &mut Walk<'_, '_>, row: &Row, result: Value) -> Vec<Cut> {
         dim: walk.part.dim(dim, placed),
         axes: walk.part.mesh.names(placed.of(dim)),
         parts: walk.part.mesh.size(placed.of(dim)),
+        run: Run::All,
     };
     cut.map(of).collect()
 }
@@ -84,9 +87,10 @@ fn cuts(walk: &mut Walk<'_, '_>, row: &Row, result: Value) -> Vec<Cut> {
 pub(super) fn attention(walk: &mut Walk<'_, '_>, attention: &Attention, row: &Row) -> Attention {
     let queries = row.args[0].of(attention.query).to_vec();
     let (query, key) = (walk.part.dim(attention.query, &row.args[0]), walk.part.dim(attention.key, &row.args[1]));
-    let size = walk.part.dims[query].size;
-    let first_query = (!queries.is_empty()).then(|| walk.part.coordinate(&queries, size));
-    Attention { query, key, first_query, ..attention.clone() }
+    let balanced = walk.part.cuts.is_balanced(query);
+    let run = walk.part.dims[query].size / if balanced { 2 } else { 1 };
+    let first_query = (!queries.is_empty()).then(|| walk.part.coordinate(&queries, run));
+    Attention { query, key, first_query, balanced, ..attention.clone() }
 }
 
 /// The number of this rank's first element along a dim.
@@ -102,6 +106,9 @@ fn position(walk: &mut Walk<'_, '_>, dim: Dim, placed: &Placement, ty: &Type, or
     let here = walk.body.push(Op::Index(Index::Position(local)), Vec::new(), ty.clone(), origin);
     if placed.of(dim).is_empty() {
         return here;
+    }
+    if walk.part.cuts.has_balanced(dim) {
+        return walk.positions(dim, placed, here, origin);
     }
     let first = first(walk, dim, placed, origin);
     walk.body.push(Op::Map(Map::Add), vec![here, first], ty.clone(), origin)
@@ -145,7 +152,8 @@ pub(super) fn cut(
     local: Value,
     origin: Origin,
 ) -> Value {
-    let (from, part) = (walk.part.dim(dim, before), walk.part.dim(dim, after));
+    let local = walk.by_rank(dim, before, axes, local, origin);
+    let (from, part) = (walk.gathered(dim, before, axes), walk.part.dim(dim, after));
     let over = walk.part.cuts.parts(walk.part.dims, walk.part.mesh, axes);
     let mut apart = walk.body.ty(local).clone();
     if let Some(at) = apart.dims.iter().position(|own| *own == from) {

@@ -6,8 +6,9 @@
 //!
 //! Ensures: the programs of all ranks together compute what the graph computes; a value that is partial over an axis meets nothing but a
 //! reduction over it ([`verify`]). After Megatron-LM (Shoeybi et al. 2019), sequence parallelism (Korthikanti et al. 2022), ZeRO (Rajbhandari et
-//! al. 2020), GSPMD (Xu et al. 2021), ring attention (Liu et al. 2023).
+//! al. 2020), GSPMD (Xu et al. 2021), ring attention (Liu et al. 2023), balanced for causal masks (Brandon et al. 2023).
 
+mod balanced;
 pub mod error;
 pub mod ir;
 mod local;
@@ -59,7 +60,7 @@ fn cut(graph: &Graph, settings: &Settings) -> Result<(Sharded, Placing), Vec<Dia
     let placing = placing(graph, &mesh, settings);
     let deferred = deferred(graph, &placing, &mesh);
     summed_early(graph, &placing, (&mesh, &rest), &deferred, settings)?;
-    let mut cuts = Cuts::default();
+    let mut cuts = Cuts::new(placing.balanced(&graph.dims));
     let (local, moves) = partitioned(graph, &placing, &mesh, &mut cuts, &deferred);
     let errors = error::uneven(graph, &mesh, &cuts, &placing);
     if !errors.is_empty() {

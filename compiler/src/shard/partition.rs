@@ -51,7 +51,7 @@ impl Partition<'_> {
 
     /// A coordinate along some axes.
     pub fn coordinate(&self, axes: &[Axis], times: u64) -> Coordinate {
-        Coordinate { axes: self.mesh.names(axes), times, back: 0 }
+        Coordinate { axes: self.mesh.names(axes), times, back: 0, second: false }
     }
 
     /// The local program.
@@ -185,21 +185,25 @@ impl<'a, 'b> Walk<'a, 'b> {
         match step {
             Step::ReduceScatter(reduce, dim, axes) => {
                 now.set(*dim, &[before.of(*dim), axes].concat());
-                let (whole, part) = (self.part.dim(*dim, &before), self.part.dim(*dim, now));
-                self.exchange(Exchange::ReduceScatter { reduce: *reduce, whole, part }, axes, now, value, local, origin)
+                let local = self.by_rank(*dim, &before, axes, local, origin);
+                let (whole, part) = (self.gathered(*dim, &before, axes), self.part.dim(*dim, now));
+                self.exchange(Exchange::ReduceScatter { reduce: *reduce, whole, part }, axes, value, local, origin)
             }
-            Step::AllReduce(reduce, axes) => self.exchange(Exchange::AllReduce { reduce: *reduce }, axes, now, value, local, origin),
+            Step::AllReduce(reduce, axes) => self.exchange(Exchange::AllReduce { reduce: *reduce }, axes, value, local, origin),
             Step::AllGather(dim, axes) => {
                 now.set(*dim, &before.of(*dim)[..before.of(*dim).len() - axes.len()]);
-                let (part, whole) = (self.part.dim(*dim, &before), self.part.dim(*dim, now));
-                self.exchange(Exchange::AllGather { part, whole }, axes, now, value, local, origin)
+                let (part, whole) = (self.part.dim(*dim, &before), self.gathered(*dim, now, axes));
+                let all = self.exchange(Exchange::AllGather { part, whole }, axes, value, local, origin);
+                self.joined(*dim, now, axes, all, origin)
             }
             Step::AllToAll(dim, other, axes) => {
                 now.set(*dim, &before.of(*dim)[..before.of(*dim).len() - axes.len()]);
                 now.set(*other, &[before.of(*other), axes].concat());
-                let (part, whole) = (self.part.dim(*dim, &before), self.part.dim(*dim, now));
-                let (cut, into) = (self.part.dim(*other, &before), self.part.dim(*other, now));
-                self.exchange(Exchange::AllToAll { part, whole, cut, into }, axes, now, value, local, origin)
+                let local = self.by_rank(*other, &before, axes, local, origin);
+                let (part, whole) = (self.part.dim(*dim, &before), self.gathered(*dim, now, axes));
+                let (cut, into) = (self.gathered(*other, &before, axes), self.part.dim(*other, now));
+                let all = self.exchange(Exchange::AllToAll { part, whole, cut, into }, axes, value, local, origin);
+                self.joined(*dim, now, axes, all, origin)
             }
             Step::Cut(dim, axes) => {
                 now.set(*dim, &[before.of(*dim), axes].concat());
@@ -208,8 +212,17 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
     }
 
-    fn exchange(&mut self, exchange: Exchange, axes: &[Axis], now: &Placement, value: Value, local: Value, origin: Origin) -> Value {
-        let ty = self.part.ty(self.old.ty(value), now);
+    fn exchange(&mut self, exchange: Exchange, axes: &[Axis], value: Value, local: Value, origin: Origin) -> Value {
+        let changes: &[(Dim, Dim)] = match &exchange {
+            Exchange::AllGather { part, whole } => &[(*part, *whole)],
+            Exchange::ReduceScatter { whole, part, .. } => &[(*whole, *part)],
+            Exchange::AllToAll { part, whole, cut, into } => &[(*part, *whole), (*cut, *into)],
+            Exchange::AllReduce { .. } | Exchange::Permute { .. } => &[],
+        };
+        let mut ty = self.body.ty(local).clone();
+        for dim in &mut ty.dims {
+            *dim = changes.iter().find(|(from, _)| from == dim).map_or(*dim, |(_, to)| *to);
+        }
         let op = Collective { exchange, axes: self.part.mesh.names(axes), members: self.part.mesh.size(axes) };
         let result = self.body.push(Op::Collective(op), vec![local], ty, origin);
         self.body.values[result].name = self.old.values[value].name.clone();

@@ -8,7 +8,7 @@
 use super::ir::{Axis, Mesh, Placement};
 use crate::graph::ir::Graph;
 use crate::model::settings::Via;
-use crate::op::{Dim, Dims, Op, Shape};
+use crate::op::{Attention, Dim, Dims, Op, Shape};
 use cranelift_entity::SecondaryMap;
 use meshwright_grammar::Span;
 use std::cell::RefCell;
@@ -34,6 +34,8 @@ pub struct Placing {
     rules: Vec<Rule>,
     /// The name by which rules know a dim.
     names: SecondaryMap<Dim, String>,
+    /// Names of dims whose parts are balanced.
+    balanced: BTreeSet<String>,
     /// Rules that gave a tensor an axis.
     used: RefCell<BTreeSet<usize>>,
 }
@@ -69,7 +71,20 @@ impl Reasons<'_> {
 impl Placing {
     /// The rules of a graph's dims.
     pub fn new(graph: &Graph, rules: Vec<Rule>) -> Placing {
-        Placing { names: names(graph, &rules), rules, used: RefCell::default() }
+        let names = names(graph, &rules);
+        let queries: BTreeSet<&String> = attentions(graph).map(|attention| &names[attention.query]).collect();
+        let balanced = rules.iter().filter(|rule| rule.via == Via::Balanced && queries.contains(&rule.dim));
+        Placing { balanced: balanced.map(|rule| rule.dim.clone()).collect(), names, rules, used: RefCell::default() }
+    }
+
+    /// Dims whose parts are balanced wherever they are cut: where attention has its queries along them, and a rule says so.
+    pub fn balanced(&self, dims: &Dims) -> BTreeSet<Dim> {
+        dims.keys().filter(|dim| self.is_balanced(*dim)).collect()
+    }
+
+    /// Whether a dim's parts are balanced.
+    pub fn is_balanced(&self, dim: Dim) -> bool {
+        self.balanced.contains(&self.names[dim])
     }
 
     /// Where a tensor of these dims stands.
@@ -171,6 +186,12 @@ impl Placing {
         let cut: BTreeSet<Axis> = used.iter().flat_map(|at| self.rules[*at].axes.iter().copied()).collect();
         mesh.axes.keys().filter(|axis| !cut.contains(axis)).collect()
     }
+}
+
+/// All attention of a graph.
+pub fn attentions(graph: &Graph) -> impl Iterator<Item = &Attention> {
+    let insts = graph.segments.values().flat_map(|data| &data.forward_only.body.insts);
+    insts.filter_map(|inst| if let Op::Attention(attention) = &inst.op { Some(attention) } else { None })
 }
 
 /// Every dim's own name if a rule has it, else that of the dim that it was made from.

@@ -50,6 +50,7 @@ fn rule(rule: &ShardRule) -> String {
         Via::Gather => "",
         Via::Heads => " via heads",
         Via::Ring => " via ring",
+        Via::Balanced => " via ring balanced",
     };
     let hold = if rule.hold { " hold step" } else { "" };
     let axes = if rule.axes.is_empty() { "whole".to_string() } else { rule.axes.join(" * ") };

@@ -1,7 +1,7 @@
 //! Attention whose keys are cut as its queries are: keys and values go around the ring of ranks, and every query meets all of them.
 //!
 //! Requires queries that are cut by the axes of the keys first. Ensures results as if keys and values were whole: out and its statistics of own
-//! queries; cotangents of own queries, keys and values, complete along the ring. In step `s` a rank holds the keys of the rank `s` places back;
+//! queries; cotangents of own queries, keys and values, complete along the ring. In each step a rank holds the keys of the rank so many places back;
 //! steps in which no rank sees a key are left out. Cotangents of keys go around with them and come home at the end, so n ranks move each of
 //! them n - 1 times. All sums are in the order of the steps. After ring attention (Liu et al. 2023).
 
@@ -21,7 +21,9 @@ struct Ring<'w, 'a, 'b> {
     attention: Attention,
     axes: Vec<Axis>,
     members: u64,
-    /// Keys of one rank.
+    /// From how far back keys are, step by step.
+    steps: Vec<u64>,
+    /// Keys of one rank that stand one behind the other.
     chunk: u64,
     types: Vec<Type>,
     origin: Origin,
@@ -39,8 +41,9 @@ pub(super) fn inst(
     let axes = row.args[1].of(attention.key).to_vec();
     let members = walk.part.mesh.size(&axes);
     let attention = local::attention(walk, attention, row);
-    let chunk = walk.part.dims[attention.key].size;
-    let mut ring = Ring { walk, attention, axes, members, chunk, types, origin };
+    let chunk = walk.part.dims[attention.key].size / if attention.balanced { 2 } else { 1 };
+    let steps = (0..members).filter(|back| meets(&attention, members, chunk, *back)).collect();
+    let mut ring = Ring { walk, attention, axes, members, steps, chunk, types, origin };
     match args {
         [q, k, v] => ring.forward(*q, [*k, *v]),
         [q, k, v, rest @ ..] => ring.backward(*q, [*k, *v], rest),
@@ -48,17 +51,19 @@ pub(super) fn inst(
     }
 }
 
-impl Ring<'_, '_, '_> {
-    /// The last step in which a query sees a key.
-    fn last(&self) -> u64 {
-        let window = self.attention.window.filter(|_| self.attention.causal);
-        let seen = window.map_or(self.members, |window| window.saturating_sub(1).div_ceil(self.chunk));
-        seen.min(self.members - 1)
-    }
+/// Whether some rank of a ring sees a key of the rank `back` places before it, if keys come in runs of `chunk`. Below a causal mask of a window every query
+/// sees keys of the last few chunks. In blocks these are those of the ranks before; in balanced parts chunks count up the ranks and down again,
+/// so they are those of the ranks on both sides.
+pub(super) fn meets(attention: &Attention, members: u64, chunk: u64, back: u64) -> bool {
+    let Some(window) = attention.window.filter(|_| attention.causal) else { return true };
+    let chunks = window.saturating_sub(1).div_ceil(chunk);
+    back <= chunks || (attention.balanced && members - back <= chunks)
+}
 
+impl Ring<'_, '_, '_> {
     fn forward(&mut self, q: Value, mut held: [Value; 2]) -> Vec<Value> {
         let mut sum: Option<Vec<Value>> = None;
-        for step in 0..=self.last() {
+        for step in 0..self.steps.len() {
             let now = self.passed_on(&mut held, step);
             let part = self.attend(step, &[&[q], &now[..]].concat());
             sum = Some(match sum {
@@ -74,37 +79,39 @@ impl Ring<'_, '_, '_> {
         let now = self.passed_on(&mut held, 0);
         let mut own = self.attend(0, &[&[q], &now[..], rest].concat());
         let mut away: Option<[Value; 2]> = None;
-        for step in 1..=self.last() {
+        for step in 1..self.steps.len() {
             let now = self.passed_on(&mut held, step);
             let part = self.attend(step, &[&[q], &now[..], rest].concat());
             own[0] = self.added(own[0], part[0]);
             let theirs = [part[1], part[2]];
             away = Some(match away {
                 Some(sums) => [0, 1].map(|at| {
-                    let sum = self.moved(sums[at], 1);
+                    let sum = self.moved(sums[at], self.steps[step] - self.steps[step - 1]);
                     self.added(sum, theirs[at])
                 }),
                 None => theirs,
             });
         }
+        let last = self.steps.last().copied().unwrap_or(0);
         for (at, sum) in away.into_iter().flatten().enumerate() {
-            let home = self.moved(sum, self.members - self.last());
+            let home = self.moved(sum, self.members - last);
             own[at + 1] = self.added(own[at + 1], home);
         }
         own
     }
 
     /// Keys and values of a step; those of the next one are sent for before they are needed.
-    fn passed_on(&mut self, held: &mut [Value; 2], step: u64) -> [Value; 2] {
+    fn passed_on(&mut self, held: &mut [Value; 2], step: usize) -> [Value; 2] {
         let now = *held;
-        if step < self.last() {
-            *held = now.map(|value| self.moved(value, 1));
+        if let Some(next) = self.steps.get(step + 1).copied() {
+            let by = next - self.steps[step];
+            *held = now.map(|value| self.moved(value, by));
         }
         now
     }
 
-    fn attend(&mut self, back: u64, args: &[Value]) -> Vec<Value> {
-        let first = Coordinate { back, ..self.walk.part.coordinate(&self.axes, self.chunk) };
+    fn attend(&mut self, step: usize, args: &[Value]) -> Vec<Value> {
+        let first = Coordinate { back: self.steps[step], ..self.walk.part.coordinate(&self.axes, self.chunk) };
         let attention = Attention { first_key: Some(first), ..self.attention.clone() };
         let op = if args.len() == 3 { Op::Attention(attention) } else { Op::AttentionGrad(attention) };
         self.walk.body.push_many(op, args.to_vec(), self.types.clone(), self.origin)

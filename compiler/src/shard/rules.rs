@@ -131,7 +131,11 @@ impl Known<'_> {
 
     fn gather(&self, over: Dim, inst: &Inst) -> Row {
         let (table, index) = (inst.args[0], inst.args[1]);
-        let own = self.own(table);
+        let mut own = self.own(table);
+        if self.placing.is_balanced(over) {
+            // an index counts in one run only
+            own.set(over, &[]);
+        }
         let real = self.body.ty(table).element == Element::Real;
         let held: Vec<Axis> = if real { own.of(over).to_vec() } else { Vec::new() };
         let mut result = self.own(inst.results[0]).without(&held);
@@ -147,7 +151,10 @@ impl Known<'_> {
 
     fn scatter(&self, into: Dim, inst: &Inst) -> Row {
         let (index, value, result) = (inst.args[0], inst.args[1], inst.results[0]);
-        let placed = self.own(result);
+        let mut placed = self.own(result);
+        if self.placing.is_balanced(into) {
+            placed.set(into, &[]);
+        }
         let taken = placed.axes();
         let own = [self.own(index), self.own(value)];
         let mut row = self.brought(inst, placed.clone());
@@ -187,7 +194,8 @@ impl Known<'_> {
         match shape {
             Shape::Rename { from, to } => self.carried(*from, *to, inst),
             Shape::Split { from, into } => {
-                let mut row = self.whole(&into[1..], inst);
+                let whole = if self.same_layout(*from, into[0]) { &into[1..] } else { &into[..] };
+                let mut row = self.whole(whole, inst);
                 row.args[0].set(*from, row.results[0].of(into[0]));
                 row
             }
@@ -207,9 +215,17 @@ impl Known<'_> {
             result = own.restricted(self.dims(inst.results[0]));
             result.set(to, own.of(from));
         }
+        if !self.same_layout(from, to) {
+            result.set(to, &[]);
+        }
         let mut row = self.brought(inst, result);
         row.args[0].set(from, row.results[0].of(to));
         row
+    }
+
+    /// Whether parts of one dim are parts of the other as they stand.
+    fn same_layout(&self, one: Dim, other: Dim) -> bool {
+        self.placing.is_balanced(one) == self.placing.is_balanced(other)
     }
 
     /// Attention by the placement of its output: queries may be cut, features are whole, and so are keys but along rings.
@@ -239,8 +255,8 @@ impl Known<'_> {
 
     /// The axes around which keys come to queries: the first of those that cut queries, if keys are other names of them.
     fn ring(&self, attention: &Attention, placed: &Placement) -> Vec<Axis> {
-        let along =
-            |axis: &&Axis| self.placing.alike(attention.query, attention.key) && self.placing.via(attention.query, **axis) == Via::Ring;
+        let alike = self.placing.alike(attention.query, attention.key);
+        let along = |axis: &&Axis| alike && matches!(self.placing.via(attention.query, **axis), Via::Ring | Via::Balanced);
         placed.of(attention.query).iter().take_while(along).copied().collect()
     }
 

@@ -6,15 +6,20 @@
 //! - a dim that the mesh cuts is summed only into something partial, and nothing looks along it but by a position that knows where the rank stands;
 //! - what came around a ring meets what came as far: attention that knows from how far back its keys are, and sums; every query meets the keys of
 //!   all ranks of its ring that it can see, each once;
+//! - balanced parts are right in both their runs, and chunks stand in the order of the layout (`runs`);
 //! - results, kept values and cotangents of activations are complete; gradients of weights are partial over exactly the axes that are deferred,
 //!   reports over all.
+
+mod ring;
+mod runs;
 
 use super::ir::{Axis, Sharded};
 use crate::graph::ir::segment_of;
 use crate::graph::ir::{Program, Role, Segment};
-use crate::op::{Attention, Body, Collective, Dim, Element, Exchange, Index, Inst, Map, Op, Random, Reduce, Shape, Value};
+use crate::op::{Attention, Body, Collective, Dim, Element, Exchange, Index, Inst, Map, Op, Reduce, Shape, Value};
 use cranelift_entity::SecondaryMap;
 use meshwright_plan::mesh::Coordinate;
+use runs::Runs;
 use std::collections::BTreeSet;
 
 type Checked<T> = Result<T, String>;
@@ -29,6 +34,8 @@ struct Held {
     differs: Vec<Axis>,
     /// Around which ring it came, and how far.
     moved: Option<(Vec<Axis>, u64)>,
+    /// Of balanced parts, the run in which it is right.
+    runs: Runs,
 }
 
 /// Attention around a ring, without where its keys are from: whether it is a gradient, its queries, and from how far back it saw keys.
@@ -54,6 +61,8 @@ pub fn program(sharded: &Sharded, segment: Segment, program: &Program) -> Result
         held: SecondaryMap::new(),
         positions: SecondaryMap::new(),
         defined: SecondaryMap::new(),
+        orders: SecondaryMap::new(),
+        early: SecondaryMap::new(),
         around: Vec::new(),
     };
     for (at, inst) in program.body.insts.iter().enumerate() {
@@ -75,6 +84,10 @@ struct Typing<'a> {
     /// Of positions along a cut dim that do not yet know where the rank stands: the dim.
     positions: SecondaryMap<Value, Option<Dim>>,
     defined: SecondaryMap<Value, Option<usize>>,
+    /// Numbers of chunks, for each chunk.
+    orders: SecondaryMap<Value, Option<Vec<i64>>>,
+    /// Conditions that an element stands in the first run of a balanced part: of which dim.
+    early: SecondaryMap<Value, Option<Dim>>,
     around: Vec<Around>,
 }
 
@@ -124,6 +137,11 @@ impl Typing<'_> {
         if !moves {
             self.still(&inst.args)?;
         }
+        self.runs_and_orders(inst)?;
+        if let Some(order) = self.order(inst) {
+            self.orders[inst.results[0]] = Some(order);
+            return Ok(vec![Held::default()]);
+        }
         let one = match &inst.op {
             Op::Const(_) | Op::Integer(_) | Op::Scalar(_) => Held::default(),
             Op::Map(map) => self.map(*map, inst)?,
@@ -131,18 +149,7 @@ impl Typing<'_> {
             Op::Contract(over) => self.reduce(Reduce::Sum, over, inst)?,
             Op::Index(index) => self.index(index, inst)?,
             Op::Shape(shape) => self.shape(shape, inst)?,
-            Op::Random(Random::Uniform { cuts, .. }) => {
-                let own = self.body.ty(inst.results[0]).dims.iter().filter(|dim| !self.cut(**dim).is_empty());
-                let right = own.clone().all(|dim| {
-                    cuts.iter().any(|cut| {
-                        cut.dim == *dim
-                            && cut.axes == self.sharded.mesh.names(self.cut(*dim))
-                            && cut.parts == self.sharded.mesh.size(self.cut(*dim))
-                    })
-                });
-                need(right && cuts.len() == own.count(), "its cuts are not those of its dims")?;
-                Held::default()
-            }
+            Op::Random(random) => self.random(random, inst)?,
             Op::Attention(attention) => return self.attention(attention, inst, false),
             Op::AttentionGrad(attention) => return self.attention(attention, inst, true),
             Op::Anchor | Op::Stop => self.held[inst.args[0]].clone(),
@@ -157,6 +164,18 @@ impl Typing<'_> {
         {
             return position;
         }
+        if map == Map::Lt
+            && let Some(dim) = self.first_run(inst)
+        {
+            self.early[inst.results[0]] = Some(dim);
+            return Ok(Held::default());
+        }
+        if map == Map::Where
+            && let Some(chosen) = self.chosen_run(inst)
+        {
+            return chosen;
+        }
+        need(inst.args.iter().all(|arg| self.held[*arg].runs.is_empty()), "a value of one run is chosen for both")?;
         let differs = self.differing(inst);
         if map == Map::Where && !self.held[inst.args[0]].differs.is_empty() {
             return self.masked(inst, differs);
@@ -193,13 +212,17 @@ impl Typing<'_> {
             let def = &self.body.insts[self.defined[*arg]?];
             if let Op::Index(Index::Coordinate(coordinate)) = &def.op { Some(coordinate) } else { None }
         })?;
-        Some(self.starts(first, dim).map(|()| Held::default()))
+        let balanced = self.sharded.cuts.is_balanced(dim);
+        let runs = balanced.then_some((dim, first.second)).into_iter().collect();
+        let first = Coordinate { second: first.second && !balanced, ..first.clone() };
+        Some(self.starts(&first, dim).map(|()| Held { runs, ..Held::default() }))
     }
 
     /// Whether a coordinate is where a rank's part of a dim starts.
     fn starts(&self, coordinate: &Coordinate, dim: Dim) -> Checked<()> {
-        let right =
-            self.axes(&coordinate.axes)? == self.cut(dim) && coordinate.times == self.sharded.graph.dims[dim].size && coordinate.back == 0;
+        let run = self.sharded.graph.dims[dim].size / if self.sharded.cuts.is_balanced(dim) { 2 } else { 1 };
+        let own = (coordinate.times, coordinate.back, coordinate.second) == (run, 0, false);
+        let right = self.axes(&coordinate.axes)? == self.cut(dim) && own;
         need(right, "the coordinate is not where this rank's part starts")
     }
 
@@ -224,6 +247,11 @@ impl Typing<'_> {
     }
 
     fn index(&mut self, index: &Index, inst: &Inst) -> Checked<Held> {
+        if let Index::Gather { over } = index
+            && let Some(reordered) = self.reordered(*over, inst)
+        {
+            return reordered;
+        }
         self.complete(inst)?;
         match index {
             Index::Coordinate(coordinate) => Ok(Held { differs: sorted(self.axes(&coordinate.axes)?), ..Held::default() }),
@@ -233,6 +261,7 @@ impl Typing<'_> {
                 Ok(Held { differs, ..Held::default() })
             }
             Index::Gather { over } => {
+                need(!self.sharded.cuts.is_balanced(*over), "a lookup in a balanced part")?;
                 need(self.held[inst.args[0]].differs.is_empty(), "the table depends on the rank")?;
                 let (own, differs) = (sorted(self.cut(*over).to_vec()), self.held[inst.args[1]].differs.clone());
                 if own.is_empty() && !differs.is_empty() {
@@ -242,6 +271,7 @@ impl Typing<'_> {
                 Ok(Held { differs, ..Held::default() })
             }
             Index::Scatter { into } => {
+                need(!self.sharded.cuts.is_balanced(*into), "a scatter into a balanced part")?;
                 let own = sorted(self.cut(*into).to_vec());
                 need(own == self.held[inst.args[0]].differs, "the index does not count in this rank's part of the result")?;
                 need(self.held[inst.args[1]].differs.is_empty(), "the value depends on the rank")?;
@@ -268,7 +298,7 @@ impl Typing<'_> {
     /// A lookup of this rank's part among all parts: it must be by the rank's own number along the axes that cut the part.
     fn own_part(&self, inst: &Inst, differs: &[Axis]) -> Checked<Held> {
         let number = self.defined[inst.args[1]].map(|at| &self.body.insts[at].op);
-        let Some(Op::Index(Index::Coordinate(Coordinate { axes, times: 1, back: 0 }))) = number else {
+        let Some(Op::Index(Index::Coordinate(Coordinate { axes, times: 1, back: 0, second: false }))) = number else {
             return Err("a lookup by what depends on the rank".to_string());
         };
         let axes = self.axes(axes)?;
@@ -279,12 +309,20 @@ impl Typing<'_> {
 
     fn shape(&self, shape: &Shape, inst: &Inst) -> Checked<Held> {
         self.alike(inst)?;
+        match shape {
+            Shape::Split { from, into } | Shape::Merge { from: into, into: from } => {
+                if let Some(apart) = self.apart(*from, into) {
+                    return apart.map(|()| self.held[inst.args[0]].clone());
+                }
+            }
+            _ => {}
+        }
         let whole = |dim: &Dim| need(self.cut(*dim).is_empty(), "it looks along a cut dim");
         match shape {
-            Shape::Rename { from, to } => need(self.cut(*from) == self.cut(*to), "another name has other cuts")?,
+            Shape::Rename { from, to } => need(self.layout(*from) == self.layout(*to), "another name has other cuts")?,
             Shape::Merge { from, into } => {
                 from[1..].iter().try_for_each(whole)?;
-                need(self.cut(from[0]) == self.cut(*into), "the outermost part and the whole are cut differently")?;
+                need(self.layout(from[0]) == self.layout(*into), "the outermost part and the whole are cut differently")?;
             }
             Shape::Split { from, into } => self.split(*from, into)?,
             Shape::Slice { from, into, .. } | Shape::Pad { from, into, .. } => [from, into].into_iter().try_for_each(whole)?,
@@ -299,69 +337,23 @@ impl Typing<'_> {
 
     /// Either a dim becomes several, of which the outermost is cut as it was; or it is laid out as the parts that ranks have of it.
     fn split(&self, from: Dim, into: &[Dim]) -> Checked<()> {
-        let outermost = self.cut(into[0]) == self.cut(from) && into[1..].iter().all(|dim| self.cut(*dim).is_empty());
-        let ((whole, before), (of, after)) = (self.sharded.cuts.whole(from), self.sharded.cuts.whole(into[into.len() - 1]));
-        let parts =
-            whole == of && into.len() == 2 && self.cut(into[0]).is_empty() && after.starts_with(before) && after.len() > before.len();
+        let outermost = self.layout(into[0]) == self.layout(from) && into[1..].iter().all(|dim| self.cut(*dim).is_empty());
+        let part = into[into.len() - 1];
+        let ((whole, before), (of, after)) = (self.sharded.cuts.whole(from), self.sharded.cuts.whole(part));
+        let axes = after.strip_prefix(before).filter(|axes| !axes.is_empty() && whole == of);
+        let ordered = axes.is_some_and(|axes| self.in_order(from, part, axes));
+        let parts = into.len() == 2 && self.cut(into[0]).is_empty() && ordered;
         need(outermost || parts, "an inner part of a split is cut")
     }
 
-    fn attention(&mut self, attention: &Attention, inst: &Inst, gradient: bool) -> Checked<Vec<Held>> {
-        self.complete(inst)?;
-        self.alike(inst)?;
-        need(self.cut(attention.feature).is_empty(), "features are cut")?;
-        match &attention.first_query {
-            Some(first) => self.starts(first, attention.query)?,
-            None => need(self.cut(attention.query).is_empty(), "queries are cut, and do not know where they start")?,
-        }
-        let moved = self.keys(attention, inst, gradient)?;
-        let keys = self.cut(attention.key);
-        let dims = |value: Value| &self.body.ty(value).dims;
-        let summed = |value: &Value| {
-            let lacks = dims(inst.args[0]).iter().filter(|dim| **dim != attention.feature && !dims(*value).contains(dim));
-            sorted(lacks.flat_map(|dim| self.cut(*dim)).filter(|axis| !keys.contains(axis)).copied().collect())
-        };
-        let held = |value: &Value| {
-            let partial = if gradient { summed(value) } else { Vec::new() };
-            let moved = moved.clone().filter(|_| dims(*value).contains(&attention.key));
-            Held { reduce: (!partial.is_empty()).then_some(Reduce::Sum), partial, differs: Vec::new(), moved }
-        };
-        Ok(inst.results.iter().map(held).collect())
+    /// What cuts a dim, and whether its parts are balanced.
+    fn layout(&self, dim: Dim) -> (&[Axis], bool, bool) {
+        (self.cut(dim), self.sharded.cuts.is_balanced(dim), self.sharded.cuts.gathered(dim).is_some())
     }
 
-    /// Keys are whole, or cut as queries are and from where the coordinate says; gives how far they came.
-    fn keys(&mut self, attention: &Attention, inst: &Inst, gradient: bool) -> Checked<Option<(Vec<Axis>, u64)>> {
-        let keys = self.cut(attention.key).to_vec();
-        let mut moved = None;
-        match &attention.first_key {
-            Some(first) => {
-                self.starts(&Coordinate { back: 0, ..first.clone() }, attention.key)?;
-                need(!keys.is_empty() && self.cut(attention.query).starts_with(&keys), "keys are cut otherwise than queries")?;
-                moved = (first.back != 0).then_some((keys, first.back));
-                let whole = Attention { first_key: None, ..attention.clone() };
-                let mut known = self.around.iter_mut();
-                match known.find(|(known, grad, q, _)| (known, *grad, *q) == (&whole, gradient, inst.args[0])) {
-                    Some((.., seen)) => drop(seen.insert(first.back)),
-                    None => self.around.push((whole, gradient, inst.args[0], BTreeSet::from([first.back]))),
-                }
-            }
-            None => need(keys.is_empty(), "keys are cut, and do not know where they start")?,
-        }
-        need(
-            inst.args[1..3].iter().all(|arg| self.held[*arg].moved == moved),
-            "keys or values did not come from where their positions say",
-        )?;
-        self.still(&inst.args[..1])?;
-        self.still(&inst.args[3..])?;
-        Ok(moved)
-    }
-
-    /// Keys are seen from every place of the ring, but those so far back that they are all outside the window.
-    fn all_around(&self, (attention, _, _, seen): &Around) -> Checked<()> {
-        let (members, chunk) = (self.sharded.mesh.size(self.cut(attention.key)), self.sharded.graph.dims[attention.key].size);
-        let nearest = |back: u64| back.saturating_sub(1) * chunk + 1;
-        let hidden = |back: u64| back > 0 && attention.causal && attention.window.is_some_and(|window| nearest(back) >= window);
-        need((0..members).all(|back| seen.contains(&back) || hidden(back)), "queries do not meet the keys of all ranks of their ring")
+    /// Whether the elements of a whole dim stand in the order of the ranks along these axes: only those of balanced parts do not by themselves.
+    fn in_order(&self, whole: Dim, part: Dim, axes: &[Axis]) -> bool {
+        self.sharded.cuts.gathered(whole) == Some(axes).filter(|_| self.sharded.cuts.is_balanced(part))
     }
 
     fn collective(&self, collective: &Collective, inst: &Inst) -> Checked<Held> {
@@ -394,23 +386,11 @@ impl Typing<'_> {
         Ok(held)
     }
 
-    /// Moves a part of a whole along the ring that cuts it.
-    fn moved(&self, held: &mut Held, inst: &Inst, axes: &[Axis], by: u64) -> Checked<()> {
-        let members = self.sharded.mesh.size(axes);
-        let cut = self.body.ty(inst.args[0]).dims.iter().any(|dim| self.cut(*dim) == axes);
-        need(cut && held.partial.iter().all(|axis| !axes.contains(axis)), "what moves is no part of a whole along these axes")?;
-        need(by >= 1 && by < members, "it moves all the way around, or not at all")?;
-        let (ring, far) = held.moved.take().unwrap_or((axes.to_vec(), 0));
-        need(ring == axes, "it came around another ring")?;
-        let far = (far + by) % members;
-        held.moved = (far != 0).then_some((ring, far));
-        Ok(())
-    }
-
     /// Whether `part` is `whole` cut further by just these axes.
     fn joins(&self, part: Dim, whole: Dim, axes: &[Axis]) -> Checked<()> {
         let ((of, after), (same, before)) = (self.sharded.cuts.whole(part), self.sharded.cuts.whole(whole));
-        need(of == same && after.strip_prefix(before) == Some(axes), "the dim is not cut by these axes")
+        need(of == same && after.strip_prefix(before) == Some(axes), "the dim is not cut by these axes")?;
+        need(self.in_order(whole, part, axes), "its chunks do not stand in the order of the ranks")
     }
 
     fn reduced(&self, held: &mut Held, axes: &[Axis], reduce: Reduce) -> Checked<()> {
@@ -427,6 +407,7 @@ impl Typing<'_> {
         let held = &self.held[value];
         need(held.differs.is_empty(), "it depends on the rank")?;
         need(held.moved.is_none(), "it is another rank's")?;
+        need(held.runs.is_empty(), "it is right in one run only")?;
         let wanted = match role {
             Role::WeightGrad(slot) => {
                 let call = self.sharded.graph.calls.iter().find(|call| segment_of(call) == segment);

@@ -167,7 +167,9 @@ fn is_leaf(data: &NodeData) -> bool {
         NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) => true,
         NodeData::Load { gather, moved, .. } => gather.is_none() && moved.is_none(),
         NodeData::Position { micro, .. } => *micro == 0,
-        NodeData::Coordinate(coordinate) => (coordinate.times, coordinate.back, coordinate.axes.len()) == (1, 0, 1),
+        NodeData::Coordinate(coordinate) => {
+            (coordinate.times, coordinate.back, coordinate.second, coordinate.axes.len()) == (1, 0, false, 1)
+        }
         NodeData::Map { .. } | NodeData::Reduce { .. } | NodeData::Scan { .. } | NodeData::Random { .. } => false,
     }
 }
@@ -226,7 +228,7 @@ fn key(data: &NodeData) -> Key {
         NodeData::Reduce { op, arg } => plain(6, vec![reduce(*op), u64::from(arg.as_u32())]),
         NodeData::Scan { arg } => plain(7, vec![u64::from(arg.as_u32())]),
         NodeData::Random { site, strides, micro, origin } => {
-            let (numbers, names): (Vec<[u64; 2]>, Vec<&[String]>) = origin.iter().map(coordinate).unzip();
+            let (numbers, names): (Vec<[u64; 3]>, Vec<&[String]>) = origin.iter().map(coordinate).unzip();
             let numbers = [*site, *micro].into_iter().chain(strides.iter().copied()).chain(numbers.into_iter().flatten());
             (8, numbers.collect(), format!("{names:?}"))
         }
@@ -237,8 +239,8 @@ fn key(data: &NodeData) -> Key {
     }
 }
 
-fn coordinate(coordinate: &Coordinate) -> ([u64; 2], &[String]) {
-    ([coordinate.times, coordinate.back], &coordinate.axes)
+fn coordinate(coordinate: &Coordinate) -> ([u64; 3], &[String]) {
+    ([coordinate.times, coordinate.back, u64::from(coordinate.second)], &coordinate.axes)
 }
 
 fn axis(axis: Axis) -> u64 {

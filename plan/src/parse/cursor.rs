@@ -124,11 +124,12 @@ impl<'a> Cursor<'a> {
         Ok(axes)
     }
 
-    /// `coord(data*tensor back 1, times 16)`, from the parenthesis on.
+    /// `coord(data*tensor back 1 second, times 16)`, from the parenthesis on.
     pub(super) fn coordinate(&mut self) -> Result<Coordinate, ParseError> {
         self.sign("(")?;
         let axes = self.axes()?;
         let back = if self.skip_word("back") { self.integer()? } else { 0 };
+        let second = self.skip_word("second");
         let times = if self.skip_sign(",") {
             self.keyword("times")?;
             self.integer()?
@@ -136,7 +137,7 @@ impl<'a> Cursor<'a> {
             1
         };
         self.sign(")")?;
-        Ok(Coordinate { axes, times, back })
+        Ok(Coordinate { axes, times, back, second })
     }
 
     /// The number here as it is written; the cursor passes it.

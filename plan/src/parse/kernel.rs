@@ -143,9 +143,10 @@ fn attention(cursor: &mut Cursor<'_>) -> Result<Attention, ParseError> {
     let scale = cursor.real()?;
     let causal = cursor.skip_word("causal");
     let window = if cursor.skip_word("window") { Some(cursor.integer()?) } else { None };
+    let balanced = cursor.skip_word("balanced");
     let query = place("query", cursor)?;
     let key = place("key", cursor)?;
-    Ok(Attention { query, key, scale, causal, window })
+    Ok(Attention { query, key, scale, causal, window, balanced })
 }
 
 /// `query coord(context, times 128)`, if it stands here.

@@ -79,7 +79,8 @@ fn attention(shape: &Attention) -> Vec<String> {
     let places = [place("query", &shape.query), place("key", &shape.key)].into_iter().flatten();
     let causal = if shape.causal { Some("causal".to_owned()) } else { None };
     let window = shape.window.map(|window| format!("window {window}"));
-    [format!("scale {:?}", shape.scale)].into_iter().chain(causal).chain(window).chain(places).collect()
+    let balanced = if shape.balanced { Some("balanced".to_owned()) } else { None };
+    [format!("scale {:?}", shape.scale)].into_iter().chain(causal).chain(window).chain(balanced).chain(places).collect()
 }
 
 /// `read x, a: f32[Seq, Embed]; gain: f32[Embed]`: neighbours with one access share a line, with one type a name list.

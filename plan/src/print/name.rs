@@ -47,11 +47,12 @@ pub(super) fn cut(axes: &[String]) -> String {
     if axes.is_empty() { String::new() } else { format!(" / {}", self::axes(axes)) }
 }
 
-/// `coord(data*tensor back 1, times 16)`.
+/// `coord(data*tensor back 1 second, times 16)`.
 pub(super) fn coordinate(coordinate: &Coordinate) -> String {
     let back = if coordinate.back == 0 { String::new() } else { format!(" back {}", coordinate.back) };
+    let second = if coordinate.second { " second" } else { "" };
     let times = if coordinate.times == 1 { String::new() } else { format!(", times {}", coordinate.times) };
-    format!("coord({}{back}{times})", axes(&coordinate.axes))
+    format!("coord({}{back}{second}{times})", axes(&coordinate.axes))
 }
 
 /// A word: a letter or `_`, then letters, digits and `_ ' # .`; dots and `#` only between those; `[*]` anywhere after the start.

@@ -111,8 +111,9 @@ pub(super) fn place(plan: &Plan, region: Region, offset: u64) -> String {
 }
 
 fn dims(dims: &[DimSize]) -> String {
-    let pieces: Vec<String> = dims.iter().map(|dim| format!("{} {}{}", name::dim(&dim.name), dim.size, name::cut(&dim.axes))).collect();
-    format!("[{}]", pieces.join(", "))
+    let layout = |dim: &DimSize| if dim.balanced { " balanced" } else { "" };
+    let piece = |dim: &DimSize| format!("{} {}{}{}", name::dim(&dim.name), dim.size, name::cut(&dim.axes), layout(dim));
+    format!("[{}]", dims.iter().map(piece).collect::<Vec<String>>().join(", "))
 }
 
 /// The word for a region's kind.

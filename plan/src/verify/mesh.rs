@@ -1,7 +1,7 @@
 //! The mesh, and whatever names its axes.
 
 use super::{Report, Rule};
-use crate::kernel::{NodeData, Skeleton};
+use crate::kernel::{Attention, NodeData, Role, Skeleton};
 use crate::mesh::Coordinate;
 use crate::{DimSize, KernelData, Plan, print};
 use std::collections::BTreeSet;
@@ -24,6 +24,8 @@ pub(super) fn mesh(plan: &Plan, report: &mut Report) {
     for input in &plan.inputs {
         let whole = input.dims.first().is_none_or(|batch| batch.size.is_multiple_of(plan.microbatches.max(1)));
         report.check(whole, Rule::Microbatches, || format!("{} is not cut into {} equal parts", input.name, plan.microbatches));
+        let batch = input.dims.first().is_none_or(|batch| !batch.balanced);
+        report.check(batch, Rule::Microbatches, || format!("the batch of {} is cut into balanced parts", input.name));
         cut(plan, &input.name, &input.dims, report);
     }
     plan.weights.iter().for_each(|weight| cut(plan, &weight.path, &weight.dims, report));
@@ -43,6 +45,8 @@ fn cut(plan: &Plan, name: &str, dims: &[DimSize], report: &mut Report) {
     for dim in dims {
         let whole = dim.size.checked_mul(plan.mesh.size(&dim.axes));
         report.check(whole.is_some(), Rule::MeshAxis, || format!("{name} is too large along {}", dim.name));
+        let runs = !dim.balanced || (dim.size.is_multiple_of(2) && !dim.axes.is_empty());
+        report.check(runs, Rule::MeshAxis, || format!("{name} has no two equal runs along {}", dim.name));
     }
 }
 
@@ -59,16 +63,29 @@ pub(super) fn kernel(plan: &Plan, kernel: &KernelData, report: &mut Report) {
             NodeData::Position { .. } | NodeData::Map { .. } | NodeData::Reduce { .. } | NodeData::Scan { .. } => {}
         }),
         Skeleton::Attention(shape) | Skeleton::AttentionGrad(shape) => {
-            shape.query.iter().chain(&shape.key).for_each(|own| coordinate(plan, own, i32::MAX as u64, report));
+            shape.coordinates().iter().for_each(|own| coordinate(plan, own, i32::MAX as u64, report));
+            runs(kernel, shape, report);
         }
         Skeleton::Contract { .. } | Skeleton::Segmented | Skeleton::Collective(_) => {}
+    }
+}
+
+/// The two runs of a balanced part are as long as its coordinate says.
+fn runs(kernel: &KernelData, shape: &Attention, report: &mut Report) {
+    let first = shape.query.iter().chain(&shape.key).all(|own| !own.second);
+    report.check(first, Rule::MeshAxis, || "positions start with a second run".to_owned());
+    let parts = [(Role::Query, &shape.query), (Role::Key, &shape.key)];
+    for (role, own) in parts.iter().filter_map(|(role, own)| Some((*role, own.as_ref()?))).filter(|_| shape.balanced) {
+        let size: u64 = kernel.dims.values().filter(|dim| dim.role == role).map(|dim| dim.size).product();
+        report.check(size == own.times.saturating_mul(2), Rule::MeshAxis, || format!("{size} positions are no two runs of {}", own.times));
     }
 }
 
 fn coordinate(plan: &Plan, own: &Coordinate, most: u64, report: &mut Report) {
     let known = axes(plan, &own.axes);
     report.check(known, Rule::MeshAxis, || format!("a coordinate along {}", print::axes(&own.axes)));
-    let largest = plan.mesh.size(&own.axes).checked_mul(own.times);
+    let runs = if own.second { 2 } else { 1 };
+    let largest = plan.mesh.size(&own.axes).checked_mul(own.times).and_then(|largest| largest.checked_mul(runs));
     report.check(largest.is_some_and(|largest| largest <= most), Rule::Number, || format!("a coordinate times {} is too large", own.times));
     let ring = own.back < plan.mesh.size(&own.axes).max(1);
     report.check(ring, Rule::MeshAxis, || format!("a coordinate {} back, further than its ring", own.back));

@@ -143,7 +143,7 @@ fn node(kernel: &KernelData, before: usize, dice: &mut Dice<'_>) -> NodeData {
 }
 
 fn coordinate(dice: &mut Dice<'_>) -> Coordinate {
-    Coordinate { axes: axes(dice), times: dice.below(4) as u64, back: dice.below(3) as u64 }
+    Coordinate { axes: axes(dice), times: dice.below(4) as u64, back: dice.below(3) as u64, second: dice.below(2) == 1 }
 }
 
 fn axes(dice: &mut Dice<'_>) -> Vec<String> {

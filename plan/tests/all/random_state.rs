@@ -34,11 +34,16 @@ impl Dice<'_> {
     }
 
     fn coordinate(&mut self) -> Coordinate {
-        Coordinate { axes: self.axes(), times: self.below(5), back: self.below(3) }
+        Coordinate { axes: self.axes(), times: self.below(5), back: self.below(3), second: self.below(2) == 1 }
     }
 
     fn dims(&mut self) -> Vec<DimSize> {
-        self.many(3, |dice, _| DimSize { name: dice.pick(&NAMES).to_owned(), size: dice.below(9), axes: dice.axes() })
+        self.many(3, |dice, _| DimSize {
+            name: dice.pick(&NAMES).to_owned(),
+            size: dice.below(9),
+            axes: dice.axes(),
+            balanced: dice.below(2) == 1,
+        })
     }
 
     fn rest(&mut self, count: u64) -> Rest {
@@ -67,7 +72,7 @@ impl Dice<'_> {
     fn attention(&mut self) -> Attention {
         let (query, key) = (self.maybe(Self::coordinate), self.maybe(Self::coordinate));
         let (causal, window) = (self.below(2) == 0, self.maybe(|dice| dice.below(9)));
-        Attention { query, key, scale: 0.5, causal, window }
+        Attention { query, key, scale: 0.5, causal, window, balanced: self.below(2) == 1 }
     }
 }
 

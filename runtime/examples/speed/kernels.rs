@@ -220,7 +220,7 @@ fn attention(batch: u64, heads: u64, length: u64, feature: u64, backward: bool) 
     key(&mut kernel, true, Access::Read);
     query(&mut kernel, true, Access::Write);
     row(&mut kernel, Access::Write);
-    let shape = Attention { query: None, key: None, scale: 0.125, causal: true, window: None };
+    let shape = Attention { query: None, key: None, scale: 0.125, causal: true, window: None, balanced: false };
     if backward {
         query(&mut kernel, true, Access::Read);
         query(&mut kernel, false, Access::Write);

@@ -29,9 +29,10 @@ pub fn elements(mesh: &Mesh, dims: &[DimSize]) -> u64 {
 
 /// Calls with the runs of a rank's elements `part`, counted as the rank has them.
 pub fn each_run(mesh: &Mesh, rank: u64, dims: &[DimSize], part: Range<u64>, run: &mut dyn FnMut(Run)) {
-    // Within the last dim that is cut, and the dims behind it, a rank's elements are one run of the whole.
+    // Within the last dim that is cut (of a balanced one within each half), and the dims behind it, a rank's elements are one run of the whole.
     let cut = dims.iter().rposition(|dim| mesh.size(&dim.axes) > 1).unwrap_or(0);
-    let length = dims[cut.min(dims.len())..].iter().map(|dim| dim.size).product::<u64>();
+    let halves = if dims.get(cut).is_some_and(|dim| dim.balanced) { 2 } else { 1 };
+    let length = dims[cut.min(dims.len())..].iter().map(|dim| dim.size).product::<u64>() / halves;
     if length == 0 {
         return;
     }
@@ -47,12 +48,22 @@ pub fn each_run(mesh: &Mesh, rank: u64, dims: &[DimSize], part: Range<u64>, run:
 fn element(mesh: &Mesh, rank: u64, dims: &[DimSize], here: u64) -> u64 {
     let (mut rest, mut stride, mut there) = (here, 1, 0);
     for dim in dims.iter().rev() {
-        let index = mesh.number(rank, &dim.axes) * dim.size + rest % dim.size;
+        let index = place(mesh, rank, dim, rest % dim.size);
         rest /= dim.size;
         there += index * stride;
         stride *= dim.size * mesh.size(&dim.axes);
     }
     there
+}
+
+/// The number in the whole dim of a rank's element along it.
+fn place(mesh: &Mesh, rank: u64, dim: &DimSize, here: u64) -> u64 {
+    let number = mesh.number(rank, &dim.axes);
+    if !dim.balanced {
+        return number * dim.size + here;
+    }
+    let (chunk, last) = (dim.size / 2, 2 * mesh.size(&dim.axes) - 1);
+    if here < chunk { number * chunk + here } else { (last - number) * chunk + here - chunk }
 }
 
 /// What a rank has of a tensor of `elements` f32 in its own dims: which of them, and the byte in the region where number 0 stands or would stand.
@@ -75,12 +86,20 @@ mod tests {
     }
 
     fn dim(size: u64, axes: &[&str]) -> DimSize {
-        DimSize { name: "D".into(), size, axes: axes.iter().map(|axis| axis.to_string()).collect() }
+        DimSize { name: "D".into(), size, axes: axes.iter().map(|axis| axis.to_string()).collect(), balanced: false }
+    }
+
+    fn balanced(size: u64, axes: &[&str]) -> DimSize {
+        DimSize { balanced: true, ..dim(size, axes) }
     }
 
     #[test]
     fn ranks_together_have_every_element_once() {
-        let cases: [&[DimSize]; 5] = [
+        let cases: [&[DimSize]; 9] = [
+            &[balanced(4, &["tensor"]), dim(2, &["data"])],
+            &[dim(2, &["data"]), balanced(6, &["tensor"]), dim(2, &[])],
+            &[balanced(2, &["tensor"]), dim(3, &[]), dim(2, &["data"])],
+            &[dim(3, &[]), balanced(4, &["data", "tensor"])],
             &[dim(4, &["tensor", "data"]), dim(5, &[])],
             &[dim(2, &["data"]), dim(3, &["tensor"]), dim(2, &[])],
             &[dim(3, &[]), dim(2, &["tensor"]), dim(2, &["data"])],
@@ -104,6 +123,14 @@ mod tests {
             }
             assert!(owner.iter().all(Option::is_some), "{dims:?}");
         }
+    }
+
+    #[test]
+    fn a_balanced_part_is_two_runs_from_both_ends() {
+        let dims = [balanced(4, &["tensor"]), dim(5, &[])];
+        let mut runs = Vec::new();
+        each_run(&mesh(), 1, &dims, 0..20, &mut |run| runs.push(run));
+        assert_eq!(runs, [Run { here: 0, there: 10, count: 10 }, Run { here: 10, there: 40, count: 10 }]);
     }
 
     #[test]

@@ -159,10 +159,7 @@ fn via(reader: &mut Reader, rule: &Rule) -> Option<Via> {
             Modifier::Via { how, balanced: None } if how.text == "gather" => via = Via::Gather,
             Modifier::Via { how, balanced: None } if how.text == "heads" => via = Via::Heads,
             Modifier::Via { how, balanced: None } if how.text == "ring" => via = Via::Ring,
-            Modifier::Via { how, balanced: Some(span) } if how.text == "ring" => {
-                reader.errors.push(error::not_supported(*span, "`via ring balanced`", "write `via ring`"));
-                return None;
-            }
+            Modifier::Via { how, balanced: Some(_) } if how.text == "ring" => via = Via::Balanced,
             Modifier::Via { how, balanced } => {
                 let span = balanced.unwrap_or(how.span);
                 reader.errors.push(error::one_of(span, "via", &how.text, &["gather", "heads", "ring", "ring balanced"]));

@@ -1,12 +1,12 @@
 //! Rules and axes that do nothing, or not what they are for. All of these are warnings: the programs are right.
 
 use super::super::ir::{Axis, Level, Mesh, Rest};
-use super::super::placement::{Placing, Rule};
+use super::super::placement::{Placing, Rule, attentions};
 use super::place;
 use crate::graph::ir::Graph;
 use crate::model::ir::{Weight, WeightData};
 use crate::model::settings::{Settings, ShardTarget, Via};
-use crate::op::{Dim, Op};
+use crate::op::{Attention, Dim};
 use meshwright_grammar::{Diagnostic, Span};
 use std::collections::BTreeSet;
 
@@ -37,8 +37,9 @@ impl Waste<'_> {
         let rules: Vec<Diagnostic> = rules.map(|(exists, rule)| if exists { self.shadowed(rule) } else { no_effect(rule) }).collect();
         let axes = self.placing.unused_axes(self.mesh).into_iter().map(|axis| self.unused(axis));
         let ways = self.placing.ways().filter(|rule| !self.is_query(rule)).map(via_unused);
+        let unmasked = self.placing.ways().filter(|rule| self.is_unmasked(rule)).map(unmasked);
         let replicated = self.mesh.axes.keys().filter_map(|axis| self.replicated(axis));
-        rules.into_iter().chain(axes).chain(ways).chain(replicated).chain(self.state()).collect()
+        rules.into_iter().chain(axes).chain(ways).chain(unmasked).chain(replicated).chain(self.state()).collect()
     }
 
     fn no_rules(&self) -> Diagnostic {
@@ -114,9 +115,13 @@ impl Waste<'_> {
 
     /// Whether some attention has a dim of this rule as its queries.
     fn is_query(&self, rule: &Rule) -> bool {
-        let insts = self.graph.segments.values().flat_map(|data| &data.forward_only.body.insts);
-        let mut queries = insts.filter_map(|inst| if let Op::Attention(attention) = &inst.op { Some(attention.query) } else { None });
-        queries.any(|query| self.placing.name(query) == rule.dim)
+        attentions(self.graph).any(|attention| self.placing.name(attention.query) == rule.dim)
+    }
+
+    /// Whether a rule balances attention of which none has a causal mask.
+    fn is_unmasked(&self, rule: &Rule) -> bool {
+        let causal = |attention: &Attention| attention.causal && self.placing.name(attention.query) == rule.dim;
+        rule.via == Via::Balanced && self.is_query(rule) && !attentions(self.graph).any(causal)
     }
 
     fn elements(&self, weight: Weight) -> u64 {
@@ -183,7 +188,15 @@ fn via_unused(rule: &Rule) -> Diagnostic {
         Via::Gather => "gather",
         Via::Heads => "heads",
         Via::Ring => "ring",
+        Via::Balanced => "ring balanced",
     };
     let message = format!("`via {way}` has no effect: no attention has its queries along `{}`", rule.dim);
     place(Diagnostic::warning("shard::via_unused", message), rule.span, "needed whole by nothing").help("remove `via` from this rule")
+}
+
+fn unmasked(rule: &Rule) -> Diagnostic {
+    let message =
+        format!("`balanced` gains nothing: no attention along `{}` has a causal mask, so all ranks have the same work anyway", rule.dim);
+    place(Diagnostic::warning("shard::unmasked", message), rule.span, "nothing to balance")
+        .help("write `via ring`, or `causal: true` in the attention")
 }

@@ -10,17 +10,17 @@ use meshwright_plan::mesh::Coordinate;
 pub(super) fn of_plan(plan: &Plan) -> Vec<Coordinate> {
     let mut all = Vec::new();
     for coordinate in plan.kernels.values().flat_map(of_kernel) {
-        if !all.contains(coordinate) {
-            all.push(coordinate.clone());
+        if !all.contains(&coordinate) {
+            all.push(coordinate);
         }
     }
     all
 }
 
-fn of_kernel(kernel: &KernelData) -> Vec<&Coordinate> {
+fn of_kernel(kernel: &KernelData) -> Vec<Coordinate> {
     match &kernel.skeleton {
-        Skeleton::Rows(rows) => rows.nodes.values().flat_map(of_node).collect(),
-        Skeleton::Attention(attention) | Skeleton::AttentionGrad(attention) => attention.query.iter().chain(&attention.key).collect(),
+        Skeleton::Rows(rows) => rows.nodes.values().flat_map(of_node).cloned().collect(),
+        Skeleton::Attention(attention) | Skeleton::AttentionGrad(attention) => attention.coordinates(),
         Skeleton::Contract { .. } | Skeleton::Segmented | Skeleton::Collective(_) => Vec::new(),
     }
 }

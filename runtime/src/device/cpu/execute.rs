@@ -148,10 +148,10 @@ impl Cpu {
                 Ready::Rows(rows) => rows.run(pool, launch, scratch),
                 Ready::Product(product) => product.run(pool, place(2), launch.adds(2), place(0), place(1)),
                 Ready::Attention(attend) => {
-                    attend.forward(pool, std::array::from_fn(place), attend.shift(launch.coordinates), scratch);
+                    attend.forward(pool, std::array::from_fn(place), attend.stands(launch.coordinates), scratch);
                 }
                 Ready::AttentionGrad(attend) => {
-                    attend.backward(pool, std::array::from_fn(place), attend.shift(launch.coordinates), scratch);
+                    attend.backward(pool, std::array::from_fn(place), attend.stands(launch.coordinates), scratch);
                 }
                 Ready::Segmented(segmented) => segmented.run(pool, launch),
                 Ready::Elsewhere => unreachable!("collectives are the communicator's"),

@@ -176,7 +176,7 @@ fn attention_reads_its_dims() {
         (Element::F32, Access::Write, &[480, 8, 4, 24, 0, 0, 1][..]),
         (Element::F32, Access::Write, &[120, 40, 20, 1, 0, 0, 0][..]),
     ];
-    let shape = Attention { query: None, key: None, scale: 0.5, causal: true, window: None };
+    let shape = Attention { query: None, key: None, scale: 0.5, causal: true, window: None, balanced: false };
     let attention = kernel(&dims, &forward, Skeleton::Attention(shape.clone()));
     let attend = Attend::new(&attention, &shape, &[], false).expect("an attention kernel");
     assert_eq!((attend.queries, attend.keys, attend.feature, attend.value), (20, 20, 8, 4));

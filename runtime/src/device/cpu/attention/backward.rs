@@ -3,7 +3,7 @@
 //! Requires, ensures: see the module above. With P the probabilities, `dV = Pᵀ·dO`, `dS = P ∘ (dO·Vᵀ − rowsum(O ∘ dO))`, `dQ = dS·K` and
 //! `dK = dSᵀ·Q`, the last two times the scale.
 
-use super::{Attend, BLOCK, Block, DK, DOUT, DQ, DV, K, LSE, OUT, Places, Q, V};
+use super::{Attend, BLOCK, Block, DK, DOUT, DQ, DV, K, LSE, OUT, Places, Q, Stand, V};
 use crate::device::cpu::Scratch;
 use crate::device::cpu::gemm::{Size, View, ViewMut, gemm};
 use crate::device::cpu::isa::Isa;
@@ -12,12 +12,12 @@ use crate::device::cpu::math;
 use crate::pool::Pool;
 
 impl Attend {
-    /// Writes dq, dk and dv; operands in the order q, k, v, out, lse, dout, dq, dk, dv; `shift` as in the forward pass.
+    /// Writes dq, dk and dv; operands in the order q, k, v, out, lse, dout, dq, dk, dv; `stands` as in the forward pass.
     ///
     /// # Safety
     /// The operands are valid for the strides and sizes, the gradients overlap nothing, and `scratch` has [`Attend::scratch`] bytes for
     /// each thread of the pool.
-    pub(in crate::device::cpu) unsafe fn backward(&self, pool: &Pool, operands: [*mut f32; 9], shift: i64, scratch: Scratch) {
+    pub(in crate::device::cpu) unsafe fn backward(&self, pool: &Pool, operands: [*mut f32; 9], stands: [Stand; 2], scratch: Scratch) {
         let places = Places(operands);
         pool.run(points(&self.batch), &|cell, thread| {
             let here = places.at(&self.batch, cell);
@@ -27,7 +27,7 @@ impl Attend {
                 self.clear(here, DV, self.value);
                 for member in 0..points(&self.group) {
                     let here = here.at(&self.group, member);
-                    (0..self.blocks()).for_each(|block| self.backward_block(here, self.block(block, shift), scratch.of(thread).cast()));
+                    (0..self.blocks()).for_each(|block| self.backward_block(here, self.block(block, stands), scratch.of(thread).cast()));
                 }
             }
         });

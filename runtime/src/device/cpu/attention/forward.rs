@@ -2,7 +2,7 @@
 //!
 //! Requires, ensures: see the module above.
 
-use super::{Attend, BLOCK, Block, K, LSE, OUT, Places, Q, V};
+use super::{Attend, BLOCK, Block, K, LSE, OUT, Places, Q, Stand, V};
 use crate::device::cpu::Scratch;
 use crate::device::cpu::gemm::{Size, View, ViewMut, gemm};
 use crate::device::cpu::isa::Isa;
@@ -11,12 +11,12 @@ use crate::device::cpu::math::{self, Function};
 use crate::pool::Pool;
 
 impl Attend {
-    /// Writes `out` and `lse`; operands in the order q, k, v, out, lse; the rank's first query stands `shift` behind its first key.
+    /// Writes `out` and `lse`; operands in the order q, k, v, out, lse; `stands`: where queries and keys stand.
     ///
     /// # Safety
     /// The operands are valid for the strides and sizes, out and lse overlap nothing, and `scratch` has [`Attend::scratch`] bytes for each
     /// thread of the pool.
-    pub(in crate::device::cpu) unsafe fn forward(&self, pool: &Pool, operands: [*mut f32; 5], shift: i64, scratch: Scratch) {
+    pub(in crate::device::cpu) unsafe fn forward(&self, pool: &Pool, operands: [*mut f32; 5], stands: [Stand; 2], scratch: Scratch) {
         let [q, k, v, out, lse] = operands;
         let none = std::ptr::null_mut();
         let places = Places([q, k, v, out, lse, none, none, none, none]);
@@ -25,7 +25,7 @@ impl Attend {
             let (head, block) = (cell / blocks, cell % blocks);
             let here = places.at(&self.batch, head / groups).at(&self.group, head % groups);
             // SAFETY: as the caller promises; cells are different blocks of different heads.
-            unsafe { self.forward_block(here, self.block(block, shift), scratch.of(thread).cast()) };
+            unsafe { self.forward_block(here, self.block(block, stands), scratch.of(thread).cast()) };
         });
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Requires: operands in the plan's order. Ensures: positions, features and values are one dim each; batch and heads are loops.
 
-use super::{Attend, OPERANDS};
+use super::{Attend, OPERANDS, Start};
 use crate::device::cpu::loops::{expect_operands, loops, single};
 use meshwright_plan::kernel::{Attention, KernelData, Role};
 use meshwright_plan::mesh::Coordinate;
@@ -17,7 +17,14 @@ impl Attend {
         let [query, key, feature, value] =
             [Role::Query, Role::Key, Role::Feature, Role::Value].map(|role| single::<OPERANDS>(kernel, role));
         let (query, key, feature, value) = (query?, key?, feature?, value?);
-        let start = |start: &Option<Coordinate>| start.as_ref().map(|start| known(coordinates, start)).transpose();
+        let start = |at: &Option<Coordinate>| match at {
+            None => Ok(Start::Zero),
+            Some(at) if attention.balanced => {
+                let second = Coordinate { second: true, ..at.clone() };
+                Ok(Start::Runs([known(coordinates, at)?, known(coordinates, &second)?]))
+            }
+            Some(at) => known(coordinates, at).map(Start::At),
+        };
         // An operand has queries or keys, features or values; the strides of the others are 0.
         let either =
             |one: [isize; OPERANDS], other: [isize; OPERANDS]| std::array::from_fn(|i| if one[i] == 0 { other[i] } else { one[i] });

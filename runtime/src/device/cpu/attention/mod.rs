@@ -1,8 +1,8 @@
 //! Softmax attention and its gradient on strided operands, without a transpose and without a queries × keys matrix.
 //!
-//! Requires: operands that do not overlap; a query sees a contiguous range of keys (causal, window, or all), which may be empty where queries and
-//! keys are different parts of the sequence.
-//! Ensures: work goes by blocks of 64 queries over the keys that the block can see, as one-thread matrix products on a scratch of the
+//! Requires: operands that do not overlap; positions that ascend, in one run or (balanced parts) two. So a query sees a contiguous range of a
+//! rank's keys (causal, window, or all), which may be empty where queries and keys are different parts of the sequence.
+//! Ensures: work goes by blocks of 64 queries of one run over the keys that the block can see, as one-thread matrix products on a scratch of the
 //! thread; forward blocks are independent cells, backward cells are (batch, key-value head) and walk their query heads and blocks in order,
 //! so bits do not depend on threads. Nothing is allocated. 64 rows were measured against 128 and 256.
 //!
@@ -61,8 +61,51 @@ pub struct Attend {
     pub causal: bool,
     /// Key j is visible from query i only if i − j < window.
     pub window: Option<usize>,
-    /// Which of the rank's coordinates the positions of queries and of keys start at; none: at 0.
-    pub starts: [Option<usize>; 2],
+    /// Where queries and keys stand, by the rank's coordinates.
+    pub starts: [Start; 2],
+}
+
+/// Which of a rank's coordinates positions follow from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// None: they count from 0.
+    Zero,
+    /// They start at this one.
+    At(usize),
+    /// Each half is a run, and is so far from where it stands in its part.
+    Runs([usize; 2]),
+}
+
+/// Positions of a rank's queries or keys: element `i` stands at `i + first` among the first `run` elements, at `i + second` behind them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stand {
+    size: usize,
+    run: usize,
+    first: i64,
+    second: i64,
+}
+
+impl Stand {
+    fn new(start: Start, size: usize, coordinates: &[i64]) -> Stand {
+        let one = |first| Stand { size, run: size, first, second: first };
+        match start {
+            Start::Zero => one(0),
+            Start::At(at) => one(coordinates[at]),
+            Start::Runs([first, second]) => Stand { size, run: size / 2, first: coordinates[first], second: coordinates[second] },
+        }
+    }
+
+    fn position(&self, index: usize) -> i64 {
+        index as i64 + if index < self.run { self.first } else { self.second }
+    }
+
+    /// How many elements stand before a position.
+    fn before(&self, position: i64) -> usize {
+        let (run, rest) = (self.run as i64, (self.size - self.run) as i64);
+        let first = position.saturating_sub(self.first).clamp(0, run);
+        let second = position.saturating_sub(self.second).saturating_sub(run).clamp(0, rest);
+        (first + second) as usize
+    }
 }
 
 /// Addresses of all operands (null where there is none), shared by the cells of a job.
@@ -89,8 +132,8 @@ struct Block {
     rows: usize,
     first_key: usize,
     keys: usize,
-    /// How far the rank's first query stands behind its first key.
-    shift: i64,
+    /// Where queries and keys stand.
+    stands: [Stand; 2],
 }
 
 impl Attend {
@@ -100,11 +143,11 @@ impl Attend {
         2 * BLOCK * self.width() * size_of::<f32>()
     }
 
-    /// How far the rank's first query stands behind its first key.
+    /// Where a rank's queries and keys stand.
     #[must_use]
-    pub fn shift(&self, coordinates: &[i64]) -> i64 {
-        let [query, key] = self.starts.map(|at| at.map_or(0, |at| coordinates[at]));
-        query - key
+    pub fn stands(&self, coordinates: &[i64]) -> [Stand; 2] {
+        let [queries, keys] = self.starts;
+        [Stand::new(queries, self.queries, coordinates), Stand::new(keys, self.keys, coordinates)]
     }
 
     /// The most keys that a block of queries sees, rounded to whole cache lines.
@@ -115,30 +158,39 @@ impl Attend {
     }
 
     /// The keys that a query sees: a range, possibly empty.
-    fn visible(&self, query: usize, shift: i64) -> (usize, usize) {
-        let inside = |key: i64| key.clamp(0, self.keys as i64) as usize;
-        let next = query as i64 + shift + 1;
-        let end = if self.causal { inside(next) } else { self.keys };
-        let start = self.window.map_or(0, |window| inside(next.saturating_sub_unsigned(window as u64)));
+    fn visible(&self, query: usize, [queries, keys]: [Stand; 2]) -> (usize, usize) {
+        let next = queries.position(query) + 1;
+        let end = if self.causal { keys.before(next) } else { self.keys };
+        let start = self.window.map_or(0, |window| keys.before(next.saturating_sub_unsigned(window as u64)));
         (start, end)
     }
 
-    fn block(&self, index: usize, shift: i64) -> Block {
-        let start = index * BLOCK;
-        let rows = BLOCK.min(self.queries - start);
+    fn block(&self, index: usize, stands: [Stand; 2]) -> Block {
+        let (run, each) = (self.run(), self.run().div_ceil(BLOCK).max(1));
+        let start = index / each * run + index % each * BLOCK;
+        let rows = BLOCK.min((index / each + 1) * run - start);
         // Both ends of the range grow with the query, so the block sees from its first row's first key to its last row's last one.
-        let (first_key, _) = self.visible(start, shift);
-        let (_, end) = self.visible(start + rows - 1, shift);
-        Block { start, rows, first_key, keys: end.saturating_sub(first_key), shift }
+        let (first_key, _) = self.visible(start, stands);
+        let (_, end) = self.visible(start + rows - 1, stands);
+        Block { start, rows, first_key, keys: end.saturating_sub(first_key), stands }
     }
 
+    /// Blocks of all runs; none has queries of two.
     fn blocks(&self) -> usize {
-        self.queries.div_ceil(BLOCK)
+        if self.queries == 0 { 0 } else { self.queries / self.run() * self.run().div_ceil(BLOCK) }
+    }
+
+    /// Queries of one run.
+    fn run(&self) -> usize {
+        match self.starts[0] {
+            Start::Zero | Start::At(_) => self.queries,
+            Start::Runs(_) => self.queries / 2,
+        }
     }
 
     /// The range of columns of a block's scores that one of its rows sees.
     fn columns_of(&self, block: Block, row: usize) -> (usize, usize) {
-        let (start, end) = self.visible(block.start + row, block.shift);
+        let (start, end) = self.visible(block.start + row, block.stands);
         let inside = |key: usize| key.saturating_sub(block.first_key).min(block.keys);
         (inside(start), inside(end))
     }

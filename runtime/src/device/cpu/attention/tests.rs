@@ -1,10 +1,12 @@
 //! Claims about attention: it agrees with a plain loop in f64, forward and backward, for odd sizes, shared heads and all masks, and its bits
 //! do not depend on threads.
 
-use super::{Attend, DK, DOUT, DQ, DV, K, LSE, OPERANDS, OUT, PerOperand, Q, V};
+use super::{Attend, DK, DOUT, DQ, DV, K, LSE, OPERANDS, OUT, PerOperand, Q, Start, V};
 use crate::device::cpu::Scratch;
 use crate::device::cpu::loops::Loop;
 use crate::pool::Pool;
+use meshwright_plan::Mesh;
+use meshwright_plan::mesh::{Axis, Coordinate};
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -18,10 +20,12 @@ struct Case {
     causal: bool,
     window: Option<usize>,
     shift: i64,
+    /// How far behind the first halves of queries and keys their second halves stand, beyond their length; none: no runs.
+    gaps: Option<[i64; 2]>,
 }
 
 const PLAIN: Case =
-    Case { batch: 2, heads: 2, group: 1, queries: 70, keys: 70, feature: 16, value: 16, causal: true, window: None, shift: 0 };
+    Case { batch: 2, heads: 2, group: 1, queries: 70, keys: 70, feature: 16, value: 16, causal: true, window: None, shift: 0, gaps: None };
 
 fn cases() -> Vec<Case> {
     vec![
@@ -47,6 +51,13 @@ fn cases() -> Vec<Case> {
         Case { shift: -100, queries: 200, keys: 40, window: Some(30), ..PLAIN },
         Case { shift: 40, causal: false, window: Some(30), ..PLAIN },
         Case { shift: -90, causal: false, window: Some(30), ..PLAIN },
+        Case { gaps: Some([210, 210]), ..PLAIN },
+        Case { gaps: Some([0, 0]), group: 3, window: Some(50), ..PLAIN },
+        Case { shift: 35, gaps: Some([140, 210]), ..PLAIN },
+        Case { shift: -35, gaps: Some([210, 140]), ..PLAIN },
+        Case { shift: -70, gaps: Some([140, 0]), window: Some(100), ..PLAIN },
+        Case { shift: 130, gaps: Some([30, 250]), queries: 260, keys: 40, ..PLAIN },
+        Case { shift: -20, gaps: Some([30, 50]), causal: false, window: Some(30), ..PLAIN },
     ]
 }
 
@@ -67,7 +78,7 @@ impl Case {
             scale: 0.3,
             causal: self.causal,
             window: self.window,
-            starts: [Some(1), Some(0)],
+            starts: if self.gaps.is_some() { [Start::Runs([1, 3]), Start::Runs([0, 2])] } else { [Start::At(1), Start::At(0)] },
         };
         for (operand, length) in [(Q, self.feature), (OUT, self.value), (DOUT, self.value), (DQ, self.feature)] {
             attend.group[0].strides[operand] = s(length);
@@ -97,8 +108,17 @@ impl Case {
         }
     }
 
+    /// First and second runs of keys and queries, in turn.
+    fn coordinates(&self) -> [i64; 4] {
+        let [queries, keys] = self.gaps.unwrap_or_default();
+        [5, self.shift + 5, 5 + keys, self.shift + 5 + queries]
+    }
+
     fn sees(&self, query: usize, key: usize) -> bool {
-        let (i, j) = (query as i64 + self.shift, key as i64);
+        let [queries, keys] = self.gaps.unwrap_or_default();
+        let behind = |gap: i64, at: usize, size: usize| if at < size / 2 { 0 } else { gap };
+        let i = query as i64 + self.shift + behind(queries, query, self.queries);
+        let j = key as i64 + behind(keys, key, self.keys);
         (!self.causal || j <= i) && self.window.is_none_or(|window| i - j < window as i64)
     }
 }
@@ -127,9 +147,9 @@ fn run(case: Case, threads: usize) -> PerOperand<Vec<f32>> {
     let [q, k, v, out, lse, ..] = places;
     // SAFETY: the layouts are those of the vectors.
     unsafe {
-        let shift = attend.shift(&[5, case.shift + 5]);
-        attend.forward(&pool, [q, k, v, out, lse], shift, scratch);
-        attend.backward(&pool, places, shift, scratch);
+        let stands = attend.stands(&case.coordinates());
+        attend.forward(&pool, [q, k, v, out, lse], stands, scratch);
+        attend.backward(&pool, places, stands, scratch);
     }
     operands
 }
@@ -193,5 +213,43 @@ fn bits_do_not_depend_on_threads() {
         for threads in [2, 3, 5] {
             assert!(one == bits(threads), "{case:?} with {threads} threads");
         }
+    }
+}
+
+/// Scores that one rank of a ring of `members` computes in all steps, with `size` positions a rank.
+fn scores_of(rank: u64, members: u64, size: usize, balanced: bool) -> usize {
+    let case = Case { queries: size, keys: size, ..PLAIN };
+    let runs = |first: usize| if balanced { Start::Runs([first, first + 1]) } else { Start::At(first) };
+    let attend = Attend { starts: [runs(0), runs(2)], ..case.attend() };
+    let mesh = Mesh { axes: vec![Axis { name: "context".into(), size: members }] };
+    let stands = |back: u64| {
+        let times = if balanced { size / 2 } else { size } as u64;
+        [false, true].map(|second| {
+            let own = Coordinate { axes: vec!["context".into()], times, back, second };
+            if second && !balanced { 0 } else { mesh.value(rank, &own) as i64 }
+        })
+    };
+    let step = |back: u64| {
+        let ([a, b], [c, d]) = (stands(0), stands(back));
+        let stands = attend.stands(&[a, b, c, d]);
+        (0..attend.blocks()).map(|block| attend.block(block, stands)).map(|block| block.rows * block.keys).sum::<usize>()
+    };
+    (0..members).map(step).sum()
+}
+
+/// What is masked is not computed: with balanced parts every rank computes as many scores, with blocks the last one many times those of the first.
+#[test]
+fn balanced_parts_give_every_rank_of_a_ring_the_same_work() {
+    for (members, size) in [(2, 128), (4, 256), (4, 384), (8, 128)] {
+        let work = |balanced| (0..members).map(|rank| scores_of(rank, members, size, balanced)).collect::<Vec<usize>>();
+        let (ring, blocks) = (work(true), work(false));
+        assert!(ring.iter().all(|one| *one == ring[0]), "{members} ranks of {size}: {ring:?}");
+        assert!(blocks[members as usize - 1] > (members as usize - 1) * blocks[0], "{members} ranks of {size}: {blocks:?}");
+        // Of all pairs of a sequence a causal mask leaves half, and blocks of queries round their diagonal up.
+        let all = (members as usize * size).pow(2);
+        let least = all / 2 + members as usize * size / 2;
+        let diagonal = members as usize * size * super::BLOCK / 2;
+        let sum: usize = ring.iter().sum();
+        assert!((least..least + diagonal).contains(&sum), "{members} ranks of {size}: {sum} of {all}");
     }
 }

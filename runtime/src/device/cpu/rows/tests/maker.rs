@@ -14,7 +14,7 @@ use meshwright_plan::mesh::Coordinate;
 
 /// The coordinates that launches of the tests bring, with their values: one needs more than 32 bits.
 pub(super) fn coordinates() -> Vec<(Coordinate, u64)> {
-    let along = |axis: &str, times, value| (Coordinate { axes: vec![axis.into()], times, back: 0 }, value);
+    let along = |axis: &str, times, value| (Coordinate { axes: vec![axis.into()], times, back: 0, second: false }, value);
     vec![along("data", 3, 12), along("tensor", 1 << 33, 5 << 33)]
 }
 
