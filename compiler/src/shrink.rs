@@ -5,7 +5,7 @@
 //! runs the corridor again for each size it tries.
 
 use crate::model::ir::Model;
-use crate::model::settings::ShardTarget;
+use crate::model::settings::{ShardTarget, Via};
 use crate::model::{self, Mode};
 use crate::{graph, shard};
 use meshwright_grammar::tree::{Body, Expr, ExprKind, ItemKind, Number, StatementKind};
@@ -95,12 +95,13 @@ fn compiles(spec: &Spec, overrides: &[(String, Expr)]) -> Option<Model> {
     Some(model)
 }
 
-/// Ranks along all axes that some rule gives a dim of this name.
+/// Ranks along all axes that some rule gives a dim of this name, or twice as many chunks where parts are balanced.
 fn parts(model: &Model, name: &str) -> u64 {
     let targets = [ShardTarget::Dim(name.to_string()), ShardTarget::WeightDim(name.to_string())];
-    let rules = model.settings.shard.iter().filter(|rule| targets.contains(&rule.target));
-    let axes: BTreeSet<&String> = rules.flat_map(|rule| &rule.axes).collect();
-    model.settings.mesh.iter().filter(|axis| axes.contains(&axis.name)).map(|axis| axis.size).product()
+    let rules = || model.settings.shard.iter().filter(|rule| targets.contains(&rule.target));
+    let axes: BTreeSet<&String> = rules().flat_map(|rule| &rule.axes).collect();
+    let chunks = if rules().any(|rule| rule.via == Via::Balanced) { 2 } else { 1 };
+    model.settings.mesh.iter().filter(|axis| axes.contains(&axis.name)).map(|axis| axis.size).product::<u64>() * chunks
 }
 
 /// Dims whose size is a number; others follow them.

@@ -3,6 +3,7 @@
 //! Requires nothing but the repository. Nothing here is timed, and nothing needs a network. `MESHWRIGHT_ACCEPT=1` writes the snapshots
 //! anew instead of comparing them.
 
+mod balanced;
 mod commands;
 mod data_errors;
 mod determinism;

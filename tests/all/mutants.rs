@@ -11,7 +11,18 @@ use meshwright_plan::{Kernel, Plan, Program, Region, proof, verify};
 use std::collections::BTreeMap;
 
 /// Small plans of every kind: each parallelism alone, and three axes together.
-const CASES: [&str; 8] = ["gpt_data", "gpt_tensor", "llama_sequence", "gpt_context", "llama_heads", "gpt_zero1", "llama_fsdp", "gpt_three"];
+const CASES: [&str; 10] = [
+    "gpt_data",
+    "gpt_tensor",
+    "llama_sequence",
+    "gpt_context",
+    "llama_heads",
+    "gpt_zero1",
+    "llama_fsdp",
+    "gpt_three",
+    "gpt_balanced",
+    "gpt_balanced_three",
+];
 
 fn refused(plan: &Plan) -> bool {
     verify::verify(plan).is_err() || proof::prove(plan).is_err()

@@ -19,7 +19,8 @@ pub const CODES: &[CodeInfo] = &[
         code: "shard::uneven",
         title: "an axis does not divide the dim that it cuts",
         explanation: "A dim that a rule cuts is cut into equal parts, one per device along the rule's axes, so its size must be a multiple of their number. \
-            Of the batch dim, each microbatch is cut by itself. Choose another size of the dim or of the axis; the help names the nearest ones.",
+            Of the batch dim, each microbatch is cut by itself. `via ring balanced` gives each device two chunks, so the size must be a multiple of twice \
+            their number. Choose another size of the dim or of the axis; the help names the nearest ones.",
     },
     CodeInfo {
         code: "shard::rest",

@@ -19,6 +19,17 @@ pub fn print(sharded: &Sharded) -> String {
     if let Some(what) = what {
         let _ = writeln!(out, "{what} in pieces along {}", sharded.mesh.names(&sharded.rest.axes).join("*"));
     }
+    for (local, axes) in sharded.cuts.balanced_parts() {
+        let (data, ranks) = (&sharded.graph.dims[local], sharded.mesh.size(axes));
+        let _ = writeln!(
+            out,
+            "{}/{} balanced: rank r has chunks r and {} - r of {}",
+            data.name,
+            data.axes.join("*"),
+            2 * ranks - 1,
+            data.size / 2
+        );
+    }
     out + &graph::print::graph(&sharded.graph)
 }
 

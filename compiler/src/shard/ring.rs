@@ -162,3 +162,38 @@ impl Ring<'_, '_, '_> {
         vec![self.map(Map::Add, &parts, &out), all]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::Dim;
+    use cranelift_entity::EntityRef;
+
+    /// Chunks of a rank, in order.
+    fn chunks(rank: u64, members: u64, balanced: bool) -> Vec<u64> {
+        if balanced { vec![rank, 2 * members - 1 - rank] } else { vec![rank] }
+    }
+
+    /// Whether a rank sees a key of the rank `back` places before it, element by element.
+    fn sees(rank: u64, back: u64, members: u64, chunk: u64, window: u64, balanced: bool) -> bool {
+        let positions = |rank: u64| chunks(rank, members, balanced).into_iter().flat_map(move |own| own * chunk..(own + 1) * chunk);
+        let keys: Vec<u64> = positions((rank + members - back) % members).collect();
+        positions(rank).any(|query| keys.iter().any(|key| *key <= query && query - key < window))
+    }
+
+    #[test]
+    fn a_ring_makes_just_the_steps_in_which_somebody_sees_a_key() {
+        let [query, key, feature] = [0, 1, 2].map(Dim::new);
+        for balanced in [false, true] {
+            for (members, chunk, window) in (2..7).flat_map(|n| (1..4).flat_map(move |c| (1..2 * n * c + 2).map(move |w| (n, c, w)))) {
+                let (causal, window) = (true, Some(window));
+                let attention = Attention { query, key, feature, scale: 1.0, causal, window, first_query: None, first_key: None, balanced };
+                for back in 0..members {
+                    let seen = (0..members).any(|rank| sees(rank, back, members, chunk, window.unwrap_or(0), balanced));
+                    let made = meets(&attention, members, chunk, back);
+                    assert_eq!(made, seen, "{back} back of {members}, chunks of {chunk}, window {window:?}, balanced: {balanced}");
+                }
+            }
+        }
+    }
+}

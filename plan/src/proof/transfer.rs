@@ -4,9 +4,10 @@
 
 use super::contents::{Contents, Moved, Moves, Order, Partial, Set, order};
 use super::rows;
-use crate::kernel::{Access, Attention, Collective, Exchange, Gather, NodeData, Operand, Reduce, Role, Skeleton, Slot};
+use crate::kernel::{Access, Attention, Collective, Exchange, Gather, Node, NodeData, Operand, Reduce, Role, Skeleton, Slot};
 use crate::verify::Rule;
 use crate::{KernelData, Mesh, print};
+use cranelift_entity::PrimaryMap;
 
 /// A rule that a launch breaks.
 #[derive(Clone, Debug)]
@@ -97,6 +98,32 @@ impl Launch<'_> {
         self.kernel.rows().is_some_and(|rows| rows.nodes.values().any(looked_up))
     }
 
+    /// Whether an operand's elements are only read in another order, by positions that know of no rank: then the axes that cut these.
+    fn reordered(&self, slot: Slot) -> Option<Set> {
+        let rows = self.kernel.rows().filter(|_| self.is_looked_up(slot))?;
+        let mut places: PrimaryMap<Node, Option<Set>> = PrimaryMap::with_capacity(rows.nodes.len());
+        for node in rows.nodes.values() {
+            let place = self.place(node, &places);
+            places.push(place);
+        }
+        let reads = rows.nodes.values().filter_map(|node| match node {
+            NodeData::Load { slot: read, gather, .. } if *read == slot => Some(*gather),
+            _ => None,
+        });
+        reads.map(|gather| places[gather?.index]).try_fold(Set::NONE, |all, one| Some(all.with(one?)))
+    }
+
+    /// The axes that cut the dims along which a node counts, if it is made of nothing but positions and constants.
+    fn place(&self, node: &NodeData, places: &PrimaryMap<Node, Option<Set>>) -> Option<Set> {
+        match node {
+            NodeData::Const(_) | NodeData::Integer(_) => Some(Set::NONE),
+            NodeData::Position { dim, .. } => Some(Set::of(self.mesh, &self.kernel.dims[*dim].axes)),
+            NodeData::Map { args, .. } => args.iter().map(|arg| places[*arg]).try_fold(Set::NONE, |all, one| Some(all.with(one?))),
+            NodeData::Scalar(_) | NodeData::Load { .. } | NodeData::Coordinate(_) => None,
+            NodeData::Reduce { .. } | NodeData::Scan { .. } | NodeData::Random { .. } => None,
+        }
+    }
+
     /// Axes along which every rank looks up its own part of an operand that is whole: all reads are at the rank's number, as far apart as the parts
     /// of a dim that these axes cut, among as many parts as there are ranks.
     fn own_part(&self, slot: Slot) -> Set {
@@ -131,14 +158,15 @@ impl Launch<'_> {
         if self.kernel.operands[slot].access != Access::Read {
             return Ok(());
         }
-        let (held, cut) = (self.held(slot), self.cut(slot));
+        let (held, turned) = (self.held(slot), self.reordered(slot));
+        let cut = self.cut(slot).with(turned.unwrap_or(Set::NONE));
         self.element(slot, &held)?;
         if !held.most.with(self.own_part(slot)).holds(cut) {
             let message =
                 format!("has dims cut along {}, but all ranks along {} hold the same", self.show(cut), self.show(cut.without(held.most)));
             return Err(self.fault(Rule::Placement, slot, &message));
         }
-        if !cut.holds(held.least) && !self.is_looked_up(slot) {
+        if !cut.holds(held.least) && (turned.is_some() || !self.is_looked_up(slot)) {
             let message =
                 format!("has dims cut along {}, but is another part on every rank along {}", self.show(cut), self.show(held.least));
             return Err(self.fault(Rule::Placement, slot, &message));

@@ -47,6 +47,9 @@ impl Cut<'_> {
         if self.dim == self.graph.batch {
             return self.samples();
         }
+        if self.placing.is_balanced(self.dim) {
+            return self.chunks();
+        }
         match heads {
             Some(_) if self.placing.giver(self.dim, self.axes).is_none() => self.via_heads(),
             Some(Heads::Grouped(group)) if size < parts && parts.is_multiple_of(size) => self.kv_heads(group),
@@ -164,6 +167,18 @@ impl Cut<'_> {
             above - size
         );
         self.at("shard::vocabulary", message, help)
+    }
+
+    fn chunks(&self) -> Diagnostic {
+        let (size, parts, name, by) = (self.size(), self.parts(), self.name().trim_end_matches('\''), self.by());
+        let chunks = 2 * parts;
+        let message = format!(
+            "`{name}` has {size} elements, which `ring balanced` cuts into 2 * {parts} = {chunks} chunks, two for each of {parts} devices ({by}): \
+             {size} / {chunks} leaves {}",
+            size % chunks
+        );
+        let plain = if size.is_multiple_of(parts) { ", or write `via ring`" } else { "" };
+        self.at("shard::uneven", message, format!("set `{name}` to {}{plain}", nearest(size, chunks)))
     }
 
     fn any(&self) -> Diagnostic {

@@ -43,7 +43,7 @@ train { microbatches = 2, clip = 1.0 }
 ";
 
 /// The meshes that the claims are about, by name.
-const MESHES: [(&str, &str); 12] = [
+const MESHES: [(&str, &str); 15] = [
     ("data", "mesh { data = 2 }\nshard { Batch -> data }"),
     ("tensor", "mesh { tensor = 2 }\nshard { Heads, Mlp, Vocab -> tensor }"),
     ("sequence", "mesh { tensor = 2 }\nshard { Heads, Mlp, Vocab, Seq -> tensor }"),
@@ -54,6 +54,12 @@ const MESHES: [(&str, &str); 12] = [
         "rings",
         "mesh { data = 2, context = 2, tensor = 2 }\nshard {\n    Heads, Mlp, Vocab -> tensor\n    Batch -> data\n    Seq -> context * tensor via ring\n}",
     ),
+    ("balanced", "mesh { context = 4 }\nshard { Seq -> context via ring balanced }"),
+    (
+        "balanced rings",
+        "mesh { data = 2, context = 2, tensor = 2 }\nshard {\n    Heads, Mlp, Vocab -> tensor\n    Batch -> data\n    Seq -> context * tensor via ring balanced\n}",
+    ),
+    ("balanced ring of heads", "mesh { outer = 2, inner = 2 }\nshard {\n    Seq -> outer via ring balanced\n    Seq -> inner via heads\n}"),
     ("ring of heads", "mesh { outer = 2, inner = 2 }\nshard {\n    Seq -> outer via ring\n    Seq -> inner via heads\n}"),
     ("fsdp", "mesh { data = 2 }\nshard {\n    Batch -> data\n    weights -> data\n}"),
     ("zero1", "mesh { data = 2 }\nshard {\n    Batch -> data\n    moments -> data\n}"),

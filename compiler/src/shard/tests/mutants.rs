@@ -2,9 +2,10 @@
 
 use super::{GPT, MESHES, sharded};
 use crate::graph::ir::{Program, Segment};
-use crate::op::{Exchange, Inst, Op, Reduce};
+use crate::op::{Attention, Element, Exchange, Index, Inst, Map, Op, Random, Reduce, Run, Type, Value, ValueData};
 use crate::shard::ir::Sharded;
 use crate::shard::verify;
+use meshwright_plan::mesh::Coordinate;
 
 /// A way to damage the collective at an instruction; none where it does not apply.
 type Damage = fn(&Sharded, &mut Program, usize) -> Option<()>;
@@ -129,31 +130,134 @@ fn every_damaged_collective_is_refused() {
     assert!(tried > 400, "only {tried} mutants");
 }
 
-/// The ring's backward program of a block, in which one attention is told that its keys are from elsewhere, or sees no keys of one rank.
+/// A block's programs around a ring, in which one attention is told that its keys are from elsewhere, or stand otherwise.
 #[test]
 fn attention_knows_whose_keys_it_sees() {
-    let sharded = sharded(&format!("{GPT}\n{}", MESHES.iter().find(|(name, _)| *name == "ring").expect("it is there").1));
     let mut tried = 0;
-    for (segment, data) in &sharded.graph.segments {
-        for program in [Some(&data.forward), data.backward.as_ref()].into_iter().flatten() {
-            for at in 0..program.body.insts.len() {
-                for change in [|back| (back + 1) % 4, |back| (back + 3) % 4] {
-                    let mut mutant = program.clone();
-                    let (Op::Attention(attention) | Op::AttentionGrad(attention)) = &mut mutant.body.insts[at].op else { continue };
-                    let first = attention.first_key.as_mut().expect("keys are cut");
-                    first.back = change(first.back);
-                    tried += 1;
-                    assert!(refused(&sharded, segment, &mutant), "{}: instruction {at}", data.name);
+    let changes: [fn(&mut Attention); 6] = [
+        |attention| key(attention).back = (key(attention).back + 1) % 4,
+        |attention| key(attention).back = (key(attention).back + 3) % 4,
+        |attention| attention.balanced = !attention.balanced,
+        |attention| key(attention).second = true,
+        |attention| key(attention).times *= 2,
+        |attention| attention.first_query.as_mut().expect("queries are cut").second = true,
+    ];
+    for sharded in ["ring", "balanced"].map(named) {
+        for (segment, data) in &sharded.graph.segments {
+            for program in [Some(&data.forward), data.backward.as_ref()].into_iter().flatten() {
+                for at in 0..program.body.insts.len() {
+                    for change in changes {
+                        let mut mutant = program.clone();
+                        let (Op::Attention(attention) | Op::AttentionGrad(attention)) = &mut mutant.body.insts[at].op else { continue };
+                        change(attention);
+                        tried += 1;
+                        assert!(refused(&sharded, segment, &mutant), "{}: instruction {at}", data.name);
+                    }
                 }
             }
         }
     }
-    assert_eq!(tried, 16);
+    assert_eq!(tried, 2 * 8 * changes.len());
+}
+
+fn key(attention: &mut Attention) -> &mut Coordinate {
+    attention.first_key.as_mut().expect("keys are cut")
+}
+
+/// The local programs of one of the meshes.
+fn named(mesh: &str) -> Sharded {
+    sharded(&format!("{GPT}\n{}", MESHES.iter().find(|(name, _)| *name == mesh).expect("it is there").1))
+}
+
+/// A way to damage one instruction of balanced parts; none where it does not apply.
+type Slip = fn(&Sharded, &mut Program, usize) -> Option<()>;
+
+const SLIPS: [(&str, Slip); 7] = [
+    ("draws for the other run", |_, program, at| {
+        let Op::Random(Random::Uniform { cuts, .. }) = &mut program.body.insts[at].op else { return None };
+        let cut = cuts.iter_mut().find(|cut| cut.run != Run::All)?;
+        cut.run = if cut.run == Run::First { Run::Second } else { Run::First };
+        Some(())
+    }),
+    ("draws as if there was one run", |_, program, at| {
+        let Op::Random(Random::Uniform { cuts, .. }) = &mut program.body.insts[at].op else { return None };
+        cuts.iter_mut().find(|cut| cut.run != Run::All)?.run = Run::All;
+        Some(())
+    }),
+    ("starts with the other run", |_, program, at| {
+        let Op::Index(Index::Coordinate(own)) = &mut program.body.insts[at].op else { return None };
+        (own.times > 1).then(|| own.second = !own.second)
+    }),
+    ("starts elsewhere", |sharded, program, at| {
+        let Op::Index(Index::Coordinate(own)) = &mut program.body.insts[at].op else { return None };
+        let mut cuts = sharded.cuts.balanced_parts().map(|(_, axes)| sharded.mesh.names(axes));
+        (own.times > 1 && cuts.any(|axes| axes == own.axes)).then(|| own.times += 1)
+    }),
+    ("chooses the other run", |sharded, program, at| {
+        let made = |value: Value| program.body.insts.iter().find(|inst| inst.results[0] == value);
+        let inst = &program.body.insts[at];
+        let early = made(inst.args.first().copied()?).filter(|early| early.op == Op::Map(Map::Lt))?;
+        let here = made(early.args[0])?;
+        let run = matches!(here.op, Op::Index(Index::Position(dim)) if sharded.cuts.is_balanced(dim));
+        let chosen = run && inst.op == Op::Map(Map::Where);
+        chosen.then(|| program.body.insts[at].args.swap(1, 2))
+    }),
+    ("orders chunks otherwise", |sharded, program, at| {
+        let result = program.body.insts[at].results[0];
+        program.body.values[result].ty.dims.iter().find(|dim| sharded.cuts.chunked(**dim).is_some())?;
+        let Op::Map(map) = &mut program.body.insts[at].op else { return None };
+        let other = match map {
+            Map::Add => Map::Sub,
+            Map::Sub | Map::Mul | Map::Div | Map::Rem => Map::Add,
+            Map::Min => Map::Max,
+            _ => return None,
+        };
+        *map = other;
+        Some(())
+    }),
+    ("leaves chunks as they came", |sharded, program, at| {
+        let Op::Index(Index::Gather { over }) = program.body.insts[at].op else { return None };
+        sharded.cuts.chunked(over)?;
+        let mut order = Type { element: Element::Integer, dims: Vec::new() };
+        order.dims = program.body.ty(program.body.insts[at].args[1]).dims.clone();
+        let plain = program.body.values.push(ValueData { ty: order.clone(), name: String::new() });
+        let origin = program.body.insts[at].origin;
+        let position = Inst { op: Op::Index(Index::Position(order.dims[0])), args: Vec::new(), results: vec![plain], origin };
+        program.body.insts[at].args[1] = plain;
+        program.body.insts.insert(at, position);
+        Some(())
+    }),
+];
+
+#[test]
+fn every_slip_with_two_runs_is_refused() {
+    let turned = GPT.replace("Seq = 8", "Seq = 16").replace(
+        "attention(x @ query + query_bias, x @ key,",
+        "attention(rotary(x @ query + query_bias, sequence: Seq, feature: Head), rotary(x @ key, sequence: Seq, feature: Head),",
+    );
+    let mut tried = [0; SLIPS.len()];
+    for (name, mesh) in MESHES.iter().filter(|(name, _)| name.starts_with("balanced")) {
+        let sharded = sharded(&format!("{turned}\n{mesh}"));
+        for (segment, data) in &sharded.graph.segments {
+            for program in [Some(&data.forward), data.backward.as_ref()].into_iter().flatten() {
+                for at in 0..program.body.insts.len() {
+                    for (count, (what, slip)) in tried.iter_mut().zip(SLIPS) {
+                        let mut mutant = program.clone();
+                        if slip(&sharded, &mut mutant, at).is_some() {
+                            *count += 1;
+                            assert!(refused(&sharded, segment, &mutant), "{name}, {}: instruction {at} {what} and is accepted", data.name);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(tried.iter().all(|count| *count > 3), "{tried:?}");
 }
 
 #[test]
 fn a_ring_that_leaves_out_a_rank_is_refused() {
-    let sharded = sharded(&format!("{GPT}\n{}", MESHES.iter().find(|(name, _)| *name == "ring").expect("it is there").1));
+    let sharded = named("ring");
     let (segment, data) = sharded.graph.segments.iter().find(|(_, data)| data.name == "Block").expect("the model has a block");
     let mut program = data.forward.clone();
     let attends = |inst: &Inst| matches!(inst.op, Op::Attention(_));

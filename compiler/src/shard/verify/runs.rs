@@ -7,6 +7,7 @@
 use super::super::ir::Chunks;
 use super::{Checked, Held, Typing, need};
 use crate::op::{Cut, Dim, Index, Inst, Map, Op, Random, Run, Shape, Value};
+use meshwright_plan::mesh::Coordinate;
 use std::collections::BTreeMap;
 
 /// Runs of balanced parts in which a value is right: the dim, and whether it is the second.
@@ -17,6 +18,13 @@ impl Typing<'_> {
     pub(super) fn runs_and_orders(&self, inst: &Inst) -> Checked<()> {
         let chosen = matches!(inst.op, Op::Map(Map::Where));
         need(chosen || inst.args.iter().all(|arg| self.held[*arg].runs.is_empty()), "a value of one run is used for both")?;
+        let second = |arg: &Value| {
+            let def = self.defined[*arg].map(|at| &self.body.insts[at].op);
+            matches!(def, Some(Op::Index(Index::Coordinate(Coordinate { second: true, .. }))))
+        };
+        let placed = inst.args.iter().find_map(|arg| self.positions[*arg]).is_some_and(|dim| self.sharded.cuts.is_balanced(dim));
+        let starts = placed && inst.op == Op::Map(Map::Add);
+        need(starts || !inst.args.iter().any(second), "a second run starts something else than positions")?;
         let all = inst.args.iter().chain(&inst.results);
         let gathered = all.flat_map(|value| &self.body.ty(*value).dims).any(|dim| self.sharded.cuts.gathered(*dim).is_some());
         let moves = matches!(inst.op, Op::Collective(_) | Op::Shape(Shape::Split { .. } | Shape::Merge { .. }));

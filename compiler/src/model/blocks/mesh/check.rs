@@ -1,6 +1,6 @@
 //! What is wrong with rules whatever the model: slips in one rule, and rules that repeat others.
 
-use super::super::super::settings::{Axis, ShardRule, ShardTarget};
+use super::super::super::settings::{Axis, ShardRule, ShardTarget, Via};
 use super::super::Reader;
 use super::super::keyed::spelled;
 use super::wrong;
@@ -67,6 +67,10 @@ fn operator(value: &Expr) -> Option<Diagnostic> {
 pub(super) fn rules(reader: &mut Reader, rules: &[ShardRule]) {
     for (at, rule) in rules.iter().enumerate() {
         let earlier = &rules[..at];
+        if let Some(other) = earlier.iter().find(|other| other.target == rule.target && two_layouts(rule.via, other.via)) {
+            reader.errors.push(wrong::two_layouts(rule.span, word(&rule.target), other.span));
+            continue;
+        }
         let same = earlier.iter().find(|other| other.target == rule.target);
         match (&rule.target, same) {
             (ShardTarget::Dim(dim) | ShardTarget::WeightDim(dim), Some(_)) => {
@@ -81,6 +85,11 @@ pub(super) fn rules(reader: &mut Reader, rules: &[ShardRule]) {
             (_, None) => redundant(reader, rule, rules),
         }
     }
+}
+
+/// Whether a dim's parts would be one run by one rule, two by the other.
+fn two_layouts(one: Via, other: Via) -> bool {
+    matches!((one, other), (Via::Ring, Via::Balanced) | (Via::Balanced, Via::Ring))
 }
 
 /// A kind of state that another implies.

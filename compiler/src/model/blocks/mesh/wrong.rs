@@ -109,6 +109,12 @@ pub const CODES: &[CodeInfo] = &[
         explanation: "A name says nothing about a dim, so the compiler does not guess which one counts heads. Name those that the model has.",
     },
     CodeInfo {
+        code: "settings::two_layouts",
+        title: "one dim cut in blocks and balanced",
+        explanation: "`via ring` gives each device one block of the dim, `via ring balanced` a chunk from either end. A dim has one of the two wherever it is cut, \
+                      whatever the axes.",
+    },
+    CodeInfo {
         code: "settings::duplicate_rule",
         title: "a shard rule that stands twice",
         explanation: "The second one finds its axes taken by the first in every tensor, and changes nothing. A preset such as `fsdp` has a rule for the batch already.",
@@ -290,6 +296,14 @@ pub(super) fn preset_dims(span: Span) -> Diagnostic {
     Diagnostic::error("settings::preset_dims", "`megatron` is not told which dims to cut")
         .label(span, "no dims")
         .help("write `megatron -> tensor, heads: Heads, hidden: Mlp, vocabulary: Vocab, sequence: Seq`, with those that the model has")
+}
+
+/// A dim in blocks along one axis, balanced along another.
+pub(super) fn two_layouts(span: Span, dim: &str, before: Span) -> Diagnostic {
+    Diagnostic::error("settings::two_layouts", format!("`{dim}` is cut in blocks by one rule and balanced by another"))
+        .label(span, "another layout")
+        .label(before, "than here")
+        .help("write `balanced` in both rules or in neither; `via heads` and `via gather` go with both")
 }
 
 /// The same rule again.
