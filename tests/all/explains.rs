@@ -1,4 +1,4 @@
-//! What `explain` says of three meshes, as a person reads it.
+//! What `explain` says of four meshes, as a person reads it.
 //!
 //! Requires cases of `cases/meshes`. Ensures that every collective of a block is listed with a cause: snapshots in `cases/explains`.
 
@@ -6,7 +6,8 @@ use crate::{folder, snapshot, spec};
 use meshwright_compiler::explain::{Explained, explain};
 
 /// Cases, and what is asked of each.
-const ASKED: [(&str, &[&str]); 3] = [
+const ASKED: [(&str, &[&str]); 4] = [
+    ("gpt_balanced_three", &["place", "Block"]),
     ("gpt_three", &["Attention.query", "Block.y", "tokens", "place", "Block"]),
     ("llama_heads_data", &["Attention.key", "Block"]),
     ("llama_sequence", &["Block"]),

@@ -2,7 +2,7 @@
 
 use super::words::Words;
 use crate::graph::ir::Role;
-use crate::op::{Body, Collective, Dim, Exchange, Index, Op, Value};
+use crate::op::{Body, Collective, Dim, Exchange, Index, Inst, Op, Value};
 use crate::shard::ir::{Axis, Placement};
 use crate::shard::moves::{Move, User};
 
@@ -21,8 +21,26 @@ pub fn of(words: &Words<'_>, body: &Body, moves: &[Move], one: &Move, collective
         Exchange::AllToAll { part, into, .. } => this.exchanged(whole(part), whole(into)),
         Exchange::ReduceScatter { part, .. } => this.reduced(Some(whole(part))),
         Exchange::AllReduce { .. } => this.reduced(None),
-        Exchange::Permute { .. } => (vec![format!("keys and values go around the ranks along {}", this.names)], None),
+        // what goes around a ring is no move of a value
+        Exchange::Permute { .. } => Cause::default(),
     }
+}
+
+/// What goes around a ring for an attention, why, and the edit that gathers it instead.
+pub fn around(words: &Words<'_>, body: &Body, inst: &Inst, collective: &Collective) -> Option<(String, Cause)> {
+    let same = |other: &&Inst| other.origin == inst.origin;
+    let (attention, gradient) = body.insts.iter().filter(same).find_map(|inst| match &inst.op {
+        Op::Attention(attention) => Some((attention, false)),
+        Op::AttentionGrad(attention) => Some((attention, true)),
+        _ => None,
+    })?;
+    let axes: Vec<Axis> = collective.axes.iter().filter_map(|name| words.sharded.mesh.axis(name)).collect();
+    let rule = words.placing.giver(attention.query, &axes).map(|rule| words.rule(rule))?;
+    let what = if gradient { "keys and values, or their cotangents," } else { "keys or values" };
+    let names = collective.axes.join("*");
+    let why = format!("queries stay, and what they meet goes around the {} ranks along {names}: {rule}", collective.members);
+    let edit = format!("write `via gather` in {rule}: keys and values are then gathered, {}x as much on a rank", collective.members);
+    Some((format!("{what} of {}", words.place(inst.origin)), (vec![why], Some(edit))))
 }
 
 struct Why<'a> {

@@ -73,11 +73,13 @@ fn exchanged(
     let Op::Collective(collective) = &inst.op else { unreachable!("the caller has matched it") };
     let ty = |value: Value| local.body.ty(value);
     let (before, after) = (ty(inst.args[0]), ty(inst.results[0]));
-    let value = match found {
-        Some(one) => words.value(&old.body, one.value),
-        None => format!("`{}`", local.body.values[inst.results[0]].name),
+    let (value, (why, edit)) = match found {
+        Some(one) => (words.value(&old.body, one.value), cause::of(words, &old.body, moves, one, collective)),
+        None => {
+            let plain = || (format!("`{}`", local.body.values[inst.results[0]].name), Default::default());
+            cause::around(words, &old.body, inst, collective).unwrap_or_else(plain)
+        }
     };
-    let (why, edit) = found.map(|one| cause::of(words, &old.body, moves, one, collective)).unwrap_or_default();
     Exchanged {
         exchange: collective.exchange.name(),
         axes: collective.axes.clone(),

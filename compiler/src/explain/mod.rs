@@ -55,6 +55,8 @@ pub struct Placed {
     pub name: String,
     /// Elements over the whole mesh, and on one rank.
     pub sizes: (u64, u64),
+    /// Its parts are balanced: two chunks each, from either end.
+    pub balanced: bool,
     /// Each axis that cuts it, and the rule that gave it, with its line.
     pub axes: Vec<(String, String)>,
     /// A rule that leaves it whole.

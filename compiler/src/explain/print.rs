@@ -50,7 +50,8 @@ fn placed(dim: &Placed) -> String {
         return format!("{whole}, whole: no rule cuts it");
     }
     let axes: Vec<String> = dim.axes.iter().map(|(axis, rule)| format!("{axis} by {rule}")).collect();
-    format!("{whole} cut to {local}: {}", axes.join(", "))
+    let parts = if dim.balanced { format!("two chunks of {}, one from either end", local / 2) } else { local.to_string() };
+    format!("{whole} cut to {parts}: {}", axes.join(", "))
 }
 
 impl Display for Layer {

@@ -36,6 +36,7 @@ fn of(words: &Words<'_>, kind: &'static str, name: &str, dims: &[Dim], bytes: u6
         Placed {
             name: words.dims()[*dim].name.clone(),
             sizes: (size, size / words.sharded.mesh.size(placement.of(*dim))),
+            balanced: words.placing.is_balanced(*dim),
             axes: placement.of(*dim).iter().map(axis).collect(),
             whole: whole.map(|(rule, _, _)| words.rule(rule)),
         }
