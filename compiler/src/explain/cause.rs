@@ -5,6 +5,7 @@ use crate::graph::ir::Role;
 use crate::op::{Body, Collective, Dim, Exchange, Index, Inst, Op, Value};
 use crate::shard::ir::{Axis, Placement};
 use crate::shard::moves::{Move, User};
+use crate::shard::scope::Scope;
 
 /// Sentences, and the edit.
 type Cause = (Vec<String>, Option<String>);
@@ -58,14 +59,15 @@ impl Why<'_> {
         &self.words.dims()[dim].name
     }
 
-    /// The rule that gives a dim of a tensor with these dims the axis.
-    fn rule(&self, dims: &[Dim], dim: Dim) -> Option<String> {
-        self.words.placing.reasons(dims).giver(dim, self.axis).map(|rule| self.words.rule(rule))
+    /// The rule that gives a dim of a value the axis.
+    fn rule(&self, value: Value, dim: Dim) -> Option<String> {
+        let (scope, dims) = (self.words.scope(self.body, value), &self.body.ty(value).dims);
+        self.words.placing.reasons(scope, dims).giver(dim, self.axis).map(|rule| self.words.rule(rule))
     }
 
     fn stands(&self, dim: Dim) -> String {
         let (name, axes) = (self.dim(dim), &self.names);
-        match self.rule(&self.body.ty(self.one.value).dims, dim) {
+        match self.rule(self.one.value, dim) {
             Some(rule) => format!("it stands with {name} cut by {axes}: {rule}"),
             None => format!("it was computed with {name} cut by {axes}, as its operands stand"),
         }
@@ -74,7 +76,7 @@ impl Why<'_> {
     fn gathered(&self, dim: Dim) -> Cause {
         let stands = self.stands(dim);
         let (name, axes, members) = (self.dim(dim), &self.names, self.members);
-        let rule = self.rule(&self.body.ty(self.one.value).dims, dim);
+        let rule = self.rule(self.one.value, dim);
         let edit = rule.map(|rule| format!("take {axes} from {rule}: {name} then stands whole along it, {members}x as much on a rank"));
         (vec![stands, self.wanted(Some(dim))], edit)
     }
@@ -87,11 +89,11 @@ impl Why<'_> {
 
     fn reduced(&self, scattered: Option<Dim>) -> Cause {
         let axes = &self.names;
-        let Some((dim, dims, text)) = self.summed(self.one.value, 0) else {
+        let Some((dim, of, text)) = self.summed(self.one.value, 0) else {
             return (vec![format!("ranks along {axes} hold parts of a sum"), self.wanted(scattered)], None);
         };
         let name = self.dim(dim);
-        let rule = self.rule(&dims, dim);
+        let rule = self.rule(of, dim);
         let by = rule.as_ref().map_or_else(String::new, |rule| format!(": {rule}"));
         let why = format!("each rank has summed its part of {name} in {text}; {axes} cuts {name}{by}");
         let batch = dim == self.words.graph.batch;
@@ -110,8 +112,8 @@ impl Why<'_> {
     }
 
     fn output(&self, role: Role) -> String {
-        let ty = &self.body.ty(self.one.value).dims;
-        let rules = self.words.placing.reasons(ty);
+        let (scope, dims) = (self.words.scope(self.body, self.one.value), &self.body.ty(self.one.value).dims);
+        let rules = self.words.placing.reasons(scope, dims);
         let rules: Vec<String> = rules.given.iter().map(|(rule, _, _)| self.words.rule(rule)).collect();
         let by = if rules.is_empty() { String::new() } else { format!(": {}", rules.join(", ")) };
         match role {
@@ -134,7 +136,7 @@ impl Why<'_> {
         if let Some((value, cut)) = holder {
             let result = inst.results.contains(&value);
             let name = if result { "its result".to_string() } else { self.words.value(self.body, value) };
-            let Some(rule) = self.rule(&self.body.ty(value).dims, cut) else { return self.unruled(at, cut) };
+            let Some(rule) = self.rule(value, cut) else { return self.unruled(at, cut) };
             let by = format!(": {rule}");
             return format!("{text} has {} on {} of {name}{by}", self.names, self.dim(cut));
         }
@@ -153,7 +155,13 @@ impl Why<'_> {
         let (text, name, axes) = (self.words.place(inst.origin), self.dim(cut), &self.names);
         match &inst.op {
             Op::Attention(attention) | Op::AttentionGrad(attention) => {
-                let rule = self.rule(&[attention.query], attention.query).map_or_else(String::new, |rule| format!(" by {rule}"));
+                let rule = self
+                    .words
+                    .placing
+                    .reasons(Scope::default(), &[attention.query])
+                    .giver(attention.query, self.axis)
+                    .map(|rule| self.words.rule(rule))
+                    .map_or_else(String::new, |rule| format!(" by {rule}"));
                 format!("{text} has {axes} on {name} while it runs, so that each query sees every key{rule}")
             }
             _ => format!("{text} has {axes} on {name}, as its other operands stand"),
@@ -166,13 +174,13 @@ impl Why<'_> {
         cut.filter(|cut| Some(*cut) != dim || self.one.to.of(*cut).contains(&self.axis))
     }
 
-    /// The dim whose parts a partial value was summed over, the dims of the operand that has it, and the text that sums.
-    fn summed(&self, value: Value, depth: u32) -> Option<(Dim, Vec<Dim>, String)> {
+    /// The dim whose parts a partial value was summed over, the operand that has it, and the text that sums.
+    fn summed(&self, value: Value, depth: u32) -> Option<(Dim, Value, String)> {
         let inst = self.body.insts.iter().find(|inst| inst.results.contains(&value))?;
         let cut = |arg: Value, dim: Dim| {
             let dims = &self.body.ty(arg).dims;
-            (dims.contains(&dim) && self.words.placing.place(dims).of(dim).contains(&self.axis))
-                .then(|| (dim, dims.clone(), self.words.place(inst.origin)))
+            let placed = self.words.placing.place_in(self.words.scope(self.body, arg), dims);
+            (dims.contains(&dim) && placed.of(dim).contains(&self.axis)).then(|| (dim, arg, self.words.place(inst.origin)))
         };
         let over: Vec<Dim> = match &inst.op {
             Op::Contract(over) | Op::Reduce(_, over) => over.clone(),

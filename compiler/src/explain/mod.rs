@@ -15,6 +15,7 @@ use crate::Compiled;
 use crate::graph::ir::Segment;
 use crate::model::ir::Weight;
 use crate::op::{Origin, Value};
+use crate::shard::scope::Scope;
 use meshwright_grammar::Sources;
 use words::Words;
 
@@ -119,7 +120,7 @@ pub fn explain(compiled: &Compiled, sources: &Sources, what: &str) -> Result<Exp
 fn tensors(words: &Words<'_>, what: &str) -> Vec<Tensor> {
     let input = words.graph.inputs.iter().find(|(name, _)| name == what);
     if let Some((name, port)) = input {
-        return vec![tensor::plain(words, "input", name, &words.graph.ports[*port])];
+        return vec![tensor::plain(words, Scope::default(), "input", name, &words.graph.ports[*port])];
     }
     let weights: Vec<Weight> =
         words.graph.weights.iter().filter(|(_, data)| ends(&plain(&data.path), &plain(what))).map(|(weight, _)| weight).collect();
@@ -134,6 +135,7 @@ fn tensors(words: &Words<'_>, what: &str) -> Vec<Tensor> {
             for value in inst.results.iter().filter(|value| !body.values[**value].name.is_empty()).filter(named) {
                 found.push(tensor::plain(
                     words,
+                    words.scope(body, *value),
                     "value",
                     &value_path(words, inst.origin, &body.values[*value].name, &data.name),
                     body.ty(*value),

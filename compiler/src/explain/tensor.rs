@@ -8,24 +8,26 @@ use crate::model::ir::{Model, Weight};
 use crate::op::{Dim, Type};
 use crate::shard::ir::{Axis, Level};
 use crate::shard::moves::User;
+use crate::shard::scope::Scope;
 
 /// An input or a value.
-pub fn plain(words: &Words<'_>, kind: &'static str, name: &str, ty: &Type) -> Tensor {
+pub fn plain(words: &Words<'_>, scope: Scope, kind: &'static str, name: &str, ty: &Type) -> Tensor {
     let bytes = Model::stored(ty.element).bytes();
-    of(words, kind, name, &ty.dims, bytes)
+    of(words, scope, (kind, name), &ty.dims, bytes)
 }
 
 /// A weight.
 pub fn weight(words: &Words<'_>, weight: Weight) -> Tensor {
     let data = &words.graph.weights[weight];
-    let mut tensor = of(words, "weight", &data.path, &data.dims(), 4 * data.count);
+    let scope = words.placing.scopes().weights[weight];
+    let mut tensor = of(words, scope, ("weight", &data.path), &data.dims(), 4 * data.count);
     tensor.rest = rest(words, weight, tensor.local_bytes);
     tensor.gradient = if data.frozen { vec!["it is frozen: there is none".to_string()] } else { gradient(words, weight) };
     tensor
 }
 
-fn of(words: &Words<'_>, kind: &'static str, name: &str, dims: &[Dim], bytes: u64) -> Tensor {
-    let (placement, reasons) = (words.placing.place(dims), words.placing.reasons(dims));
+fn of(words: &Words<'_>, scope: Scope, (kind, name): (&'static str, &str), dims: &[Dim], bytes: u64) -> Tensor {
+    let (placement, reasons) = (words.placing.place_in(scope, dims), words.placing.reasons(scope, dims));
     let placed = |dim: &Dim| {
         let size = words.dims()[*dim].size;
         let axis = |axis: &Axis| {

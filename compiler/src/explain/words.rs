@@ -3,10 +3,12 @@
 use crate::Compiled;
 use crate::graph::ir::segment_of;
 use crate::graph::ir::{Graph, Role, Segment};
+use crate::model::ir::Weight;
 use crate::model::settings::Via;
 use crate::op::{Body, Dims, Map, Op, Origin, Shape, Value};
 use crate::shard::ir::{Axis, Sharded};
 use crate::shard::placement::{Placing, Rule};
+use crate::shard::scope::Scope;
 use meshwright_grammar::{Sources, Span};
 
 /// A piece of the user's text is cut after so many characters.
@@ -61,7 +63,8 @@ impl<'a> Words<'a> {
             Via::Balanced => " via ring balanced",
         };
         let rest = if rule.at_rest { "weights." } else { "" };
-        self.at(&format!("`{rest}{} -> {right}{via}`", rule.dim), rule.span)
+        let scope: String = rule.scope.iter().map(|scope| scope.parts.join(".") + ".").collect();
+        self.at(&format!("`{rest}{scope}{} -> {right}{via}`", rule.dim), rule.span)
     }
 
     /// Something with its line.
@@ -84,6 +87,25 @@ impl<'a> Words<'a> {
         let path = &self.graph.origins[origin].path;
         let layer = if path.is_empty() { "what the compiler adds".to_string() } else { format!("`{path}`") };
         self.text(origin).unwrap_or(layer)
+    }
+
+    /// By which rules with a path a value stands.
+    pub fn scope(&self, body: &Body, value: Value) -> Scope {
+        let scopes = self.placing.scopes();
+        let made = body.insts.iter().find(|inst| inst.results.contains(&value));
+        let weight = || self.weight(body, value).map_or(Scope::default(), |weight| scopes.weights[weight]);
+        made.map_or_else(weight, |inst| scopes.origins[inst.origin])
+    }
+
+    /// The weight that a program takes as this value, in the first call of its segment.
+    fn weight(&self, body: &Body, value: Value) -> Option<Weight> {
+        self.graph.segments.iter().find_map(|(segment, data)| {
+            let programs = [Some(&data.forward), Some(&data.forward_only), data.backward.as_ref()];
+            let program = programs.into_iter().flatten().find(|program| std::ptr::eq(&raw const program.body, body))?;
+            let (role, _) = program.inputs.iter().find(|(_, input)| *input == value)?;
+            let call = self.graph.calls.iter().find(|call| segment_of(call) == segment)?;
+            if let Role::Weight(slot) = role { Some(call.weights.get(*slot as usize)?.0) } else { None }
+        })
     }
 
     /// What a person calls a value: its name, else the text that made it.

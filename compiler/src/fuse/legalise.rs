@@ -13,7 +13,7 @@
 use super::view::{View, Views, of_inst};
 use super::{legal_attention, legal_index};
 use crate::graph::ir::{Program, Role};
-use crate::op::{Body, Dim, Dims, Element, Index, Inst, Map, Op, Origin, Reduce, Shape, Type, Value};
+use crate::op::{Body, Dim, Dims, Element, Exchange, Index, Inst, Map, Op, Origin, Reduce, Shape, Type, Value};
 use cranelift_entity::SecondaryMap;
 
 /// Rewrites a program; `batch` is the dim along which positions are global.
@@ -321,8 +321,7 @@ impl<'a> Rewriter<'a> {
     fn output(&mut self, role: Role, value: Value, uses: &SecondaryMap<Value, u32>, in_place: bool, bound: &mut Vec<Value>) -> Value {
         let view = self.view(value);
         let base = view.base;
-        let attends = |inst: &Inst| matches!(inst.op, Op::Attention(_) | Op::AttentionGrad(_));
-        let makes = |inst: &Inst| !(is_free(&inst.op) || accumulates(role) && attends(inst));
+        let makes = |inst: &Inst| !is_free(&inst.op) && (adds(&inst.op) || !accumulates(role));
         let computed = self.def(base).is_some_and(makes);
         let covers = view.covers(self.body.ty(value), self.body.ty(base), self.dims);
         let private = !(accumulates(role) || in_place) || uses[base] == 1;
@@ -343,6 +342,19 @@ impl<'a> Rewriter<'a> {
         }
         outputs.iter().for_each(|(_, value)| uses[self.view(*value).base] += 1);
         uses
+    }
+}
+
+/// Operators whose kernels can add their result to what is there.
+fn adds(op: &Op) -> bool {
+    match op {
+        Op::Attention(_) | Op::AttentionGrad(_) => false,
+        Op::Collective(collective) => match collective.exchange {
+            Exchange::ReduceScatter { .. } | Exchange::AllReduce { .. } => true,
+            Exchange::AllGather { .. } | Exchange::AllToAll { .. } | Exchange::Permute { .. } => false,
+        },
+        Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Reduce(..) | Op::Contract(_) | Op::Index(_) => true,
+        Op::Shape(_) | Op::Random(_) | Op::Anchor | Op::Stop => true,
     }
 }
 

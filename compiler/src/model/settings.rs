@@ -44,6 +44,8 @@ pub struct Axis {
 pub struct ShardRule {
     /// What is cut.
     pub target: ShardTarget,
+    /// Only of the weights and values of layers that this path names; none: of all.
+    pub scope: Option<Pattern>,
     /// By which axes of the mesh, major first; none: `whole`.
     pub axes: Vec<String>,
     /// How operations get the dim whole.

@@ -10,6 +10,7 @@ pub use price::{costly, order};
 pub use uneven::uneven;
 pub use waste::Waste;
 
+use super::placement::Rule;
 use crate::model::settings::{Settings, ShardTarget};
 use meshwright_grammar::{CodeInfo, Diagnostic, Span};
 
@@ -33,6 +34,18 @@ pub const CODES: &[CodeInfo] = &[
         title: "a shard rule without effect",
         explanation: "A rule is about a dim by name, and no weight and no value has this one. It is misspelled, or the model that it was written for \
             has changed.",
+    },
+    CodeInfo {
+        code: "shard::unmatched",
+        title: "a shard rule for layers that the model lacks",
+        explanation: "A rule such as `Attention.Embed -> tensor` holds for the weights and values of the layers that its path names: by the names of instances \
+            or of their layers, at the path's end; `*` is one part, `**` any. Here nothing goes by this path.",
+    },
+    CodeInfo {
+        code: "shard::one_program",
+        title: "a shard rule tells layers apart that share one program",
+        explanation: "Layers that are called alike share one program, so that a plan does not grow with their number. A rule with a path that names one of \
+            them and not the other would need two. Name both, or neither.",
     },
     CodeInfo {
         code: "shard::shadowed",
@@ -162,4 +175,11 @@ pub fn state_axis(axis: &str, weight: &str, settings: &Settings) -> Diagnostic {
     );
     place(Diagnostic::error("shard::state_axis", message), span, "along the wrong axis")
         .help("name the axis that cuts the batch, as in `moments -> data`, or cut the dims of all weights by this one")
+}
+
+/// A rule with a path for one of two weights of a program.
+pub fn one_program(rule: &Rule, [named, other]: [&str; 2]) -> Diagnostic {
+    let message = format!("the rule for `{}` holds for `{named}` and not for `{other}`, which one program computes", rule.dim);
+    place(Diagnostic::error("shard::one_program", message), rule.span, "tells them apart")
+        .help("choose a path that names both or neither: these layers are called alike, and share what is computed")
 }

@@ -20,12 +20,13 @@ pub mod print;
 pub mod reshard;
 mod ring;
 pub mod rules;
+pub mod scope;
 mod sums;
 #[cfg(test)]
 mod tests;
 pub mod verify;
 
-use crate::graph::ir::{Graph, Program, Segment, SegmentData, segment_of};
+use crate::graph::ir::{Graph, Program, Role, Segment, SegmentData, segment_of};
 use crate::model::ir::Weight;
 use crate::model::settings::{Settings, ShardTarget};
 use crate::op::{Dim, Dims};
@@ -35,6 +36,7 @@ use meshwright_grammar::Diagnostic;
 use moves::Moves;
 use partition::Partition;
 use placement::{Placing, Rule};
+use scope::Scope;
 
 /// Cuts a graph over the mesh of its settings. Warnings come with the result.
 pub fn shard(graph: Graph, settings: &Settings) -> Result<(Sharded, Vec<Diagnostic>), Vec<Diagnostic>> {
@@ -58,6 +60,7 @@ fn cut(graph: &Graph, settings: &Settings) -> Result<(Sharded, Placing), Vec<Dia
     let mesh = mesh(settings);
     let rest = rest(&mesh, settings)?;
     let placing = placing(graph, &mesh, settings);
+    told_apart(graph, &placing)?;
     let deferred = deferred(graph, &placing, &mesh);
     summed_early(graph, &placing, (&mesh, &rest), &deferred, settings)?;
     let mut cuts = Cuts::new(placing.balanced(&graph.dims));
@@ -89,7 +92,14 @@ fn rules(mesh: &Mesh, settings: &Settings) -> Vec<Rule> {
         // An axis of size 1 is no axis; that is not the same as `whole`.
         ShardTarget::Dim(dim) | ShardTarget::WeightDim(dim) if rule.axes.is_empty() || !axes(mesh, &rule.axes).is_empty() => {
             let at_rest = matches!(rule.target, ShardTarget::WeightDim(_));
-            Some(Rule { dim: dim.clone(), axes: axes(mesh, &rule.axes), via: rule.via, at_rest, span: Some(rule.span) })
+            Some(Rule {
+                dim: dim.clone(),
+                axes: axes(mesh, &rule.axes),
+                via: rule.via,
+                at_rest,
+                scope: rule.scope.clone(),
+                span: Some(rule.span),
+            })
         }
         ShardTarget::Dim(_) | ShardTarget::WeightDim(_) | ShardTarget::Weights | ShardTarget::Gradients | ShardTarget::Moments => None,
     };
@@ -118,7 +128,7 @@ fn rest(mesh: &Mesh, settings: &Settings) -> Result<Rest, Vec<Diagnostic>> {
 /// beside it need is reduced inside the program, so that one flat block serves them all.
 fn deferred(graph: &Graph, placing: &Placing, mesh: &Mesh) -> SecondaryMap<Weight, Vec<Axis>> {
     let inputs: Vec<Dim> = graph.inputs.iter().flat_map(|(_, port)| graph.ports[*port].dims.clone()).collect();
-    let placed = |weight: Weight| placing.rest(&graph.weights[weight].dims());
+    let placed = |weight: Weight| placing.weight_at_rest(graph, weight);
     let batch = placing.place(&[graph.batch]).axes();
     let cuts_weights = |axis: &Axis| {
         let along = |weight: Weight| placed(weight).cuts.iter().any(|(dim, axes)| axes.contains(axis) && !inputs.contains(dim));
@@ -144,7 +154,7 @@ fn summed_early(
     if rest.level == Level::Whole {
         return Ok(());
     }
-    let own = |weight: Weight| placing.place(&graph.weights[weight].dims()).axes();
+    let own = |weight: Weight| placing.weight(graph, weight).axes();
     let early = |axis: &Axis| {
         graph.weights.keys().find(|weight| !own(*weight).iter().any(|own| rest.axes.contains(own)) && !deferred[*weight].contains(axis))
     };
@@ -166,16 +176,18 @@ fn partitioned(
     let mut dims: Dims = graph.dims.clone();
     for (segment, data) in &graph.segments {
         let call = graph.calls.iter().find(|call| segment_of(call) == segment);
-        let slots = call.map(|call| call.weights.iter().map(|(weight, _)| deferred[*weight].clone()).collect());
-        let mut part = Partition { placing, mesh, dims: &mut dims, cuts, deferred: slots.unwrap_or_default(), moves: Vec::new() };
+        let weights: Vec<Weight> = call.map(|call| call.weights.iter().map(|(weight, _)| *weight).collect()).unwrap_or_default();
+        let slots = weights.iter().map(|weight| (placing.scopes().weights[*weight], deferred[*weight].clone())).collect();
+        let kept = kept(data, placing, &weights);
+        let mut part = Partition { placing, mesh, dims: &mut dims, cuts, slots, kept, moves: Vec::new() };
         (local.segments[segment], moves[segment]) = localised(&mut part, data);
     }
-    let mut part = Partition { placing, mesh, dims: &mut dims, cuts, deferred: Vec::new(), moves: Vec::new() };
+    let mut part = Partition { placing, mesh, dims: &mut dims, cuts, slots: Vec::new(), kept: Vec::new(), moves: Vec::new() };
     for (port, ty) in &graph.ports {
         local.ports[port] = part.placed(ty);
     }
-    for (weight, data) in &graph.weights {
-        let placement = placing.rest(&data.dims());
+    for weight in graph.weights.keys() {
+        let placement = placing.weight_at_rest(graph, weight);
         let own = &mut local.weights[weight];
         for dim in own.inputs.iter_mut().chain(&mut own.outputs).chain(&mut own.stacked) {
             *dim = part.dim(*dim, &placement);
@@ -186,17 +198,52 @@ fn partitioned(
     (local, moves)
 }
 
+/// The scopes of what a segment's forward program keeps: of the instructions that make it, or of the weight that it is.
+fn kept(data: &SegmentData, placing: &Placing, weights: &[Weight]) -> Vec<Scope> {
+    let mut kept = vec![Scope::default(); data.stash.len()];
+    for (role, value) in &data.forward.outputs {
+        let Role::Stash(slot) = role else { continue };
+        let made = data.forward.body.insts.iter().find(|inst| inst.results.contains(value));
+        let input = data.forward.inputs.iter().find(|(_, input)| input == value);
+        kept[*slot as usize] = match (made, input) {
+            (Some(inst), _) => placing.scopes().origins[inst.origin],
+            (None, Some((Role::Weight(slot), _))) => placing.scopes().weights[weights[*slot as usize]],
+            (None, _) => Scope::default(),
+        };
+    }
+    kept
+}
+
+/// Refuses paths that lead to one of two weights that stand in one place of a program.
+fn told_apart(graph: &Graph, placing: &Placing) -> Result<(), Vec<Diagnostic>> {
+    for (segment, _) in &graph.segments {
+        let mut calls = graph.calls.iter().filter(|call| segment_of(call) == segment);
+        let Some(first) = calls.next() else { continue };
+        for (one, other) in calls.flat_map(|call| first.weights.iter().zip(&call.weights)) {
+            let scopes = [one.0, other.0].map(|weight| placing.scopes().weights[weight]);
+            if let Some((rule, holds)) = placing.between(scopes[0], scopes[1]).next() {
+                let [one, other] = [one.0, other.0].map(|weight| graph.weights[weight].path.as_str());
+                return Err(vec![error::one_program(rule, if holds { [one, other] } else { [other, one] })]);
+            }
+        }
+    }
+    Ok(())
+}
+
 fn localised(part: &mut Partition<'_>, data: &SegmentData) -> (SegmentData, Moves) {
     let (mut local, mut moves) = (data.clone(), Moves::default());
     let types = |part: &mut Partition<'_>, types: &mut Vec<crate::op::Type>| types.iter_mut().for_each(|ty| *ty = part.placed(ty));
     types(part, &mut local.params);
-    local.weights.iter_mut().for_each(|ty| {
-        let placement = part.placing.rest(&ty.dims);
+    for (at, ty) in local.weights.iter_mut().enumerate() {
+        let placement = part.placing.rest_in(part.slot(at), &ty.dims);
         *ty = part.ty(ty, &placement);
-    });
+    }
     types(part, &mut local.results);
     types(part, &mut local.totals);
-    local.stash.iter_mut().for_each(|slot| slot.ty = part.placed(&slot.ty));
+    for (at, slot) in local.stash.iter_mut().enumerate() {
+        let placement = part.placing.place_in(part.kept[at], &slot.ty.dims);
+        slot.ty = part.ty(&slot.ty, &placement);
+    }
     local.forward_only = part.program(&data.forward_only);
     part.moves.clear();
     local.forward = part.program(&data.forward);

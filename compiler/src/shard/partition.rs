@@ -10,6 +10,7 @@ use super::moves::{Move, User};
 use super::placement::Placing;
 use super::reshard::{Step, steps};
 use super::rules::Known;
+use super::scope::Scope;
 use super::sums::Pending;
 use crate::graph::ir::{Program, Role};
 use crate::op::{Body, Collective, Dim, Dims, Element, Exchange, Map, Op, Origin, Reduce, Shape, Type, Value};
@@ -26,8 +27,10 @@ pub struct Partition<'a> {
     pub dims: &'a mut Dims,
     /// Local dims.
     pub cuts: &'a mut Cuts,
-    /// For each weight slot of the segment, the axes over which its gradient stays partial.
-    pub deferred: Vec<Vec<Axis>>,
+    /// For each weight slot of the segment, its scope, and the axes over which its gradient stays partial.
+    pub slots: Vec<(Scope, Vec<Axis>)>,
+    /// For each slot of the stash, the scope of what is kept there.
+    pub kept: Vec<Scope>,
     /// What was brought elsewhere in the program at hand, and for whom.
     pub moves: Vec<Move>,
 }
@@ -41,6 +44,20 @@ impl Partition<'_> {
     /// The local dim at a placement.
     pub fn dim(&mut self, dim: Dim, placement: &Placement) -> Dim {
         self.cuts.local(self.dims, self.mesh, dim, placement.of(dim))
+    }
+
+    /// The scope of a weight slot.
+    pub fn slot(&self, at: usize) -> Scope {
+        self.slots.get(at).map_or(Scope::default(), |(scope, _)| *scope)
+    }
+
+    /// The scope of a program's input or output; what passes between programs has none.
+    fn scope(&self, role: Role) -> Scope {
+        match role {
+            Role::Weight(slot) | Role::WeightGrad(slot) => self.slot(slot as usize),
+            Role::Stash(slot) => self.kept.get(slot as usize).copied().unwrap_or_default(),
+            _ => Scope::default(),
+        }
     }
 
     /// The local type of a value by the rules.
@@ -85,6 +102,8 @@ pub(super) struct Walk<'a, 'b> {
     pub(super) pending: SecondaryMap<Value, Option<Pending>>,
     /// How often each value is read.
     pub(super) uses: SecondaryMap<Value, u32>,
+    /// By which rules with a path values stand.
+    pub(super) scopes: SecondaryMap<Value, Scope>,
     /// For whom values are brought to where they are wanted.
     user: User,
 }
@@ -95,20 +114,30 @@ impl<'a, 'b> Walk<'a, 'b> {
         let mut uses: SecondaryMap<Value, u32> = SecondaryMap::new();
         program.body.insts.iter().flat_map(|inst| &inst.args).for_each(|arg| uses[*arg] += 1);
         program.outputs.iter().for_each(|(_, value)| uses[*value] += 1);
-        Walk { part, old: &program.body, body: Body::default(), held, raw, weights, origins, pending, uses, user: User::Inst(0) }
+        let mut scopes = SecondaryMap::new();
+        program.inputs.iter().for_each(|(role, value)| scopes[*value] = part.scope(*role));
+        for inst in &program.body.insts {
+            inst.results.iter().for_each(|result| scopes[*result] = part.placing.scopes().origins[inst.origin]);
+        }
+        Walk { part, old: &program.body, body: Body::default(), held, raw, weights, origins, pending, uses, scopes, user: User::Inst(0) }
     }
 
     fn input(&mut self, role: Role, value: Value) -> Value {
         let data = &self.old.values[value];
         let placement = match role {
-            Role::Weight(_) => self.part.placing.rest(&data.ty.dims),
-            _ => self.part.placing.place(&data.ty.dims),
+            Role::Weight(_) => self.part.placing.rest_in(self.scopes[value], &data.ty.dims),
+            _ => self.part.placing.place_in(self.scopes[value], &data.ty.dims),
         };
         let ty = self.part.ty(&data.ty, &placement);
         let local = self.body.input(ty, &data.name);
         self.weights[value] = matches!(role, Role::Weight(_));
         self.hold(value, placement, local);
         local
+    }
+
+    /// Where a value stands by the rules.
+    pub(super) fn own(&self, value: Value) -> Placement {
+        self.part.placing.place_in(self.scopes[value], &self.old.ty(value).dims)
     }
 
     pub(super) fn hold(&mut self, value: Value, placement: Placement, local: Value) {
@@ -123,7 +152,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             self.origins[inst.results[0]] = Some(inst.origin);
             return;
         }
-        let known = Known { placing: self.part.placing, body: self.old, raw: &self.raw, weights: &self.weights };
+        let known = Known { placing: self.part.placing, body: self.old, raw: &self.raw, weights: &self.weights, scopes: &self.scopes };
         let row = known.row(inst);
         let moved = self.part.moves.len();
         let args: Vec<Value> = inst.args.iter().zip(&row.args).map(|(arg, wanted)| self.want(*arg, wanted, inst.origin)).collect();
@@ -145,7 +174,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         self.settle(value);
         let held = self.held[value].iter().any(|(placement, _)| placement == wanted);
         if !held && self.raw[value].partial.is_some() && wanted.partial.is_none() {
-            let own = self.part.placing.place(&self.old.ty(value).dims);
+            let own = self.own(value);
             self.bring(value, &own, origin);
         }
         self.bring(value, wanted, origin)
@@ -230,12 +259,12 @@ impl<'a, 'b> Walk<'a, 'b> {
     }
 
     fn output(&mut self, role: Role, value: Value) -> Value {
-        let own = self.part.placing.place(&self.old.ty(value).dims);
+        let own = self.part.placing.place_in(self.part.scope(role), &self.old.ty(value).dims);
         let origin = self.origins[value].unwrap_or(Origin::new(0));
         match role {
             Role::WeightGrad(slot) => {
-                let own = self.part.placing.rest(&self.old.ty(value).dims);
-                let axes = self.part.deferred.get(slot as usize).cloned().unwrap_or_default();
+                let own = self.part.placing.rest_in(self.part.scope(role), &self.old.ty(value).dims);
+                let axes = self.part.slots.get(slot as usize).map(|(_, axes)| axes.clone()).unwrap_or_default();
                 self.spread(value, own, &axes, origin)
             }
             Role::Report(_) => {

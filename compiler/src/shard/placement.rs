@@ -3,11 +3,16 @@
 //! Requires rules whose axes are the mesh's. Ensures LANGUAGE.md's rule 4: for a tensor the rules are walked from the top, the names on the left in
 //! order; each axis on the right is taken if it is still free in that tensor, major first; a later rule on the same dim adds axes.
 //!
+//! A rule with a path holds in its scope only: for the weights below what the path names, and for the values made there. What passes between
+//! programs (what they take and give) is in nobody's scope.
+//!
 //! A dim without a rule of its own inherits that of the dim that it is another name of, or the outermost part of (`rename`, `split`, `merge`).
 
 use super::ir::{Axis, Mesh, Placement};
+use super::scope::{Scope, Scopes};
 use crate::graph::ir::Graph;
-use crate::model::settings::Via;
+use crate::model::ir::Weight;
+use crate::model::settings::{Pattern, Via};
 use crate::op::{Attention, Dim, Dims, Op, Shape};
 use cranelift_entity::SecondaryMap;
 use meshwright_grammar::Span;
@@ -25,6 +30,8 @@ pub struct Rule {
     pub via: Via,
     /// Only of weights, where they rest: they are gathered along it for use.
     pub at_rest: bool,
+    /// Only where this path leads.
+    pub scope: Option<Pattern>,
     /// Where it stands.
     pub span: Option<Span>,
 }
@@ -36,6 +43,7 @@ pub struct Placing {
     names: SecondaryMap<Dim, String>,
     /// Names of dims whose parts are balanced.
     balanced: BTreeSet<String>,
+    scopes: Scopes,
     /// Rules that gave a tensor an axis.
     used: RefCell<BTreeSet<usize>>,
 }
@@ -74,7 +82,8 @@ impl Placing {
         let names = names(graph, &rules);
         let queries: BTreeSet<&String> = attentions(graph).map(|attention| &names[attention.query]).collect();
         let balanced = rules.iter().filter(|rule| rule.via == Via::Balanced && queries.contains(&rule.dim));
-        Placing { balanced: balanced.map(|rule| rule.dim.clone()).collect(), names, rules, used: RefCell::default() }
+        let scopes = Scopes::new(graph, &rules);
+        Placing { balanced: balanced.map(|rule| rule.dim.clone()).collect(), names, scopes, rules, used: RefCell::default() }
     }
 
     /// Dims whose parts are balanced wherever they are cut: where attention has its queries along them, and a rule says so.
@@ -87,19 +96,60 @@ impl Placing {
         self.balanced.contains(&self.names[dim])
     }
 
-    /// Where a tensor of these dims stands.
+    /// Where a tensor of these dims stands that is in no scope.
     pub fn place(&self, dims: &[Dim]) -> Placement {
-        self.walk(dims, false)
+        self.place_in(Scope::default(), dims)
+    }
+
+    /// Where a tensor of these dims stands.
+    pub fn place_in(&self, scope: Scope, dims: &[Dim]) -> Placement {
+        self.walk(scope, dims, false)
     }
 
     /// Where a weight of these dims rests.
-    pub fn rest(&self, dims: &[Dim]) -> Placement {
-        self.walk(dims, true)
+    pub fn rest_in(&self, scope: Scope, dims: &[Dim]) -> Placement {
+        self.walk(scope, dims, true)
     }
 
-    fn walk(&self, dims: &[Dim], at_rest: bool) -> Placement {
+    /// Where a weight stands in the programs that use it.
+    pub fn weight(&self, graph: &Graph, weight: Weight) -> Placement {
+        self.place_in(self.scopes.weights[weight], &graph.weights[weight].dims())
+    }
+
+    /// Where a weight rests.
+    pub fn weight_at_rest(&self, graph: &Graph, weight: Weight) -> Placement {
+        self.rest_in(self.scopes.weights[weight], &graph.weights[weight].dims())
+    }
+
+    /// What tensors are in scope of.
+    pub fn scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+
+    /// Whether a rule's path leads anywhere.
+    pub fn is_met(&self, rule: &Rule) -> bool {
+        rule.scope.is_none() || self.number(rule).is_some_and(|at| self.scopes.is_met(at))
+    }
+
+    /// Whether a rule holds in a scope.
+    pub fn holds(&self, rule: &Rule, scope: Scope) -> bool {
+        rule.scope.is_none() || self.number(rule).is_some_and(|at| self.scopes.holds(scope, at))
+    }
+
+    fn number(&self, rule: &Rule) -> Option<usize> {
+        self.rules.iter().position(|own| std::ptr::eq(own, rule))
+    }
+
+    /// The rules that hold in just one of two scopes.
+    pub fn between(&self, one: Scope, other: Scope) -> impl Iterator<Item = (&Rule, bool)> {
+        let holds = move |at: usize, scope: Scope| self.scopes.holds(scope, at);
+        let differs = move |(at, _): &(usize, &Rule)| holds(*at, one) != holds(*at, other);
+        self.rules.iter().enumerate().filter(differs).map(move |(at, rule)| (rule, holds(at, one)))
+    }
+
+    fn walk(&self, scope: Scope, dims: &[Dim], at_rest: bool) -> Placement {
         let mut placement = Placement::default();
-        for (at, dim, axes) in self.given(dims, at_rest, &mut |_| {}) {
+        for (at, dim, axes) in self.given(scope, dims, at_rest, &mut |_| {}) {
             self.used.borrow_mut().insert(at);
             let axes = [placement.of(dim), &axes].concat();
             placement.set(dim, &axes);
@@ -109,9 +159,10 @@ impl Placing {
 
     /// What each rule gives a tensor of these dims, in order: the rule, the dim, and its axes (none: the dim stays whole from here on). `skipped`
     /// hears of axes that were taken already, and of rules for dims that stay whole.
-    fn given(&self, dims: &[Dim], at_rest: bool, skipped: &mut dyn FnMut(Skipped)) -> Vec<(usize, Dim, Vec<Axis>)> {
+    fn given(&self, scope: Scope, dims: &[Dim], at_rest: bool, skipped: &mut dyn FnMut(Skipped)) -> Vec<(usize, Dim, Vec<Axis>)> {
         let mut given: Vec<(usize, Dim, Vec<Axis>)> = Vec::new();
-        for (at, rule) in self.rules.iter().enumerate().filter(|(_, rule)| at_rest || !rule.at_rest) {
+        let holds = |at: usize, rule: &Rule| (at_rest || !rule.at_rest) && (rule.scope.is_none() || self.scopes.holds(scope, at));
+        for (at, rule) in self.rules.iter().enumerate().filter(|(at, rule)| holds(*at, rule)) {
             for dim in dims.iter().copied().filter(|dim| self.names[*dim] == rule.dim) {
                 if given.iter().any(|(_, own, axes)| *own == dim && axes.is_empty()) {
                     skipped(Skipped { rule: at, dim, axis: None, holder: dim });
@@ -133,9 +184,9 @@ impl Placing {
     }
 
     /// Which rule gave each axis of a tensor of these dims, and which rules about its dims gave nothing because an earlier one had been there.
-    pub fn reasons(&self, dims: &[Dim]) -> Reasons<'_> {
+    pub fn reasons(&self, scope: Scope, dims: &[Dim]) -> Reasons<'_> {
         let mut skipped = Vec::new();
-        let given = self.given(dims, false, &mut |one| skipped.push(one));
+        let given = self.given(scope, dims, false, &mut |one| skipped.push(one));
         let rule = |at: usize| &self.rules[at];
         Reasons {
             given: given.into_iter().map(|(at, dim, axes)| (rule(at), dim, axes)).collect(),

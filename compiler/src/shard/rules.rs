@@ -6,6 +6,7 @@
 
 use super::ir::{Axis, Placement};
 use super::placement::Placing;
+use super::scope::Scope;
 use crate::model::settings::Via;
 use crate::op::{Attention, Body, Dim, Element, Index, Inst, Map, Op, Reduce, Shape, Value};
 use cranelift_entity::SecondaryMap;
@@ -29,6 +30,8 @@ pub struct Known<'a> {
     pub raw: &'a SecondaryMap<Value, Placement>,
     /// Values that are weights, or names and casts of them.
     pub weights: &'a SecondaryMap<Value, bool>,
+    /// By which rules with a path values stand.
+    pub scopes: &'a SecondaryMap<Value, Scope>,
 }
 
 impl Known<'_> {
@@ -54,7 +57,7 @@ impl Known<'_> {
 
     /// Where a value stands by the rules.
     fn own(&self, value: Value) -> Placement {
-        self.placing.place(self.dims(value))
+        self.placing.place_in(self.scopes[value], self.dims(value))
     }
 
     fn elementwise(&self, inst: &Inst) -> Row {

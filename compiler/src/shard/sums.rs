@@ -35,7 +35,7 @@ impl Walk<'_, '_> {
             (Some(_), Some(_)) | (None, None) => return false,
         };
         let result = inst.results[0];
-        self.raw[result] = self.part.placing.place(&self.old.ty(result).dims);
+        self.raw[result] = self.own(result);
         self.pending[result] = Some(pending);
         true
     }

@@ -5,12 +5,12 @@ mod check;
 mod preset;
 pub(crate) mod wrong;
 
-use super::super::settings::{Axis, ShardRule, ShardTarget, Via};
+use super::super::settings::{self, Axis, ShardRule, ShardTarget, Via};
 use super::keyed::spelled;
-use super::rules::in_force;
+use super::rules::{self, in_force};
 use super::{Reader, error};
 use meshwright_grammar::Span;
-use meshwright_grammar::tree::{BinaryOp, BlockKind, Expr, ExprKind, Modifier, Pattern, PatternPart, Rule};
+use meshwright_grammar::tree::{BinaryOp, BlockKind, Expr, ExprKind, Modifier, Name, Pattern, PatternPart, Rule};
 
 /// The words of state kinds, which may stand left of an arrow.
 const STATES: [(&str, ShardTarget); 3] =
@@ -59,7 +59,11 @@ fn shard(reader: &mut Reader, rule: &Rule, axes: &[Axis]) -> Vec<ShardRule> {
             typed.extend(preset::expand(reader, preset, rule, pattern.span, &by));
             continue;
         }
-        let Some(target) = target(reader, pattern) else { continue };
+        let Some((scope, target)) = target(reader, pattern) else { continue };
+        if via != Via::Gather && scope.is_some() {
+            reader.errors.push(wrong::via_scope(pattern.span));
+            continue;
+        }
         if via != Via::Gather && !matches!(target, ShardTarget::Dim(_)) {
             reader.errors.push(error::via_state(pattern.span));
             continue;
@@ -68,23 +72,39 @@ fn shard(reader: &mut Reader, rule: &Rule, axes: &[Axis]) -> Vec<ShardRule> {
             reader.errors.push(error::hold(span));
             continue;
         }
-        typed.push(ShardRule { target, axes: by.clone(), via, hold: hold.is_some(), span: pattern.span, rule: rule.span, preset: None });
+        typed.push(ShardRule {
+            target,
+            scope,
+            axes: by.clone(),
+            via,
+            hold: hold.is_some(),
+            span: pattern.span,
+            rule: rule.span,
+            preset: None,
+        });
     }
     typed
 }
 
-fn target(reader: &mut Reader, pattern: &Pattern) -> Option<ShardTarget> {
-    let name = match pattern.parts.as_slice() {
-        [PatternPart::Name(name, None)] => name,
+/// What stands left of an arrow: a state kind, `Dim`, `weights.Dim`, or `path.Dim` with its path.
+fn target(reader: &mut Reader, pattern: &Pattern) -> Option<(Option<settings::Pattern>, ShardTarget)> {
+    match pattern.parts.as_slice() {
+        [PatternPart::Name(name, None)] => plain(reader, name).map(|target| (None, target)),
         [PatternPart::Name(weights, None), PatternPart::Name(dim, None)] if weights.text == "weights" && is_dim(&dim.text) => {
-            return Some(ShardTarget::WeightDim(dim.text.clone()));
+            Some((None, ShardTarget::WeightDim(dim.text.clone())))
+        }
+        [path @ .., PatternPart::Name(dim, None)] if !path.is_empty() && is_dim(&dim.text) => {
+            let scope = rules::parts(reader, path, pattern.span)?;
+            Some((Some(scope), ShardTarget::Dim(dim.text.clone())))
         }
         _ => {
-            let help = "name the dim alone (it then holds for every tensor that has it), or as `weights.Dim`";
-            reader.errors.push(error::not_supported(pattern.span, "a shard rule for some tensors only", help));
-            return None;
+            reader.errors.push(wrong::rule_path(pattern.span));
+            None
         }
-    };
+    }
+}
+
+fn plain(reader: &mut Reader, name: &Name) -> Option<ShardTarget> {
     if let Some((_, state)) = STATES.iter().find(|(word, _)| *word == name.text) {
         return Some(state.clone());
     }

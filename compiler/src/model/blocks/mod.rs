@@ -13,7 +13,8 @@ mod train;
 
 pub use error::CODES;
 pub use mesh::wrong::CODES as MESH_CODES;
-pub(crate) use rules::{tune, tunes};
+pub(crate) use pattern::matches;
+pub(crate) use rules::{names, tune, tunes};
 
 use super::constants::{Constant, Constants};
 use super::error::Errors;

@@ -53,8 +53,13 @@ fn rule(entry: &Entry) -> Option<&Rule> {
 
 /// A pattern as the settings keep it; ranges of iterations are refused.
 fn pattern(reader: &mut Reader, pattern: &tree::Pattern) -> Option<Pattern> {
+    parts(reader, &pattern.parts, pattern.span)
+}
+
+/// The same of some parts of a pattern.
+pub(super) fn parts(reader: &mut Reader, all: &[PatternPart], span: Span) -> Option<Pattern> {
     let mut parts = Vec::new();
-    for part in &pattern.parts {
+    for part in all {
         match part {
             PatternPart::Name(name, None) => parts.push(name.text.clone()),
             PatternPart::Name(_, Some(range)) => {
@@ -65,7 +70,7 @@ fn pattern(reader: &mut Reader, pattern: &tree::Pattern) -> Option<Pattern> {
             PatternPart::AnyDepth(_) => parts.push("**".to_string()),
         }
     }
-    Some(Pattern { parts, span: Some(pattern.span) })
+    Some(Pattern { parts, span: Some(span) })
 }
 
 /// `remat { Block.Attention -> recompute }`
@@ -156,7 +161,7 @@ pub(crate) fn tune(weights: &mut PrimaryMap<Weight, WeightData>, tunes: &[Tune])
 }
 
 /// The parts of a weight's path, each by the name of its instance and of its layer.
-fn names(path: &str, layers: &str) -> Vec<Vec<String>> {
+pub(crate) fn names(path: &str, layers: &str) -> Vec<Vec<String>> {
     let plain = path.split('.').map(|part| part.split('[').next().unwrap_or(part).to_string());
     plain.zip(layers.split('.')).map(|(instance, layer)| vec![instance, layer.to_string()]).collect()
 }

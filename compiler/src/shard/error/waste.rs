@@ -2,9 +2,10 @@
 
 use super::super::ir::{Axis, Level, Mesh, Rest};
 use super::super::placement::{Placing, Rule, attentions};
+use super::super::scope::Scope;
 use super::place;
-use crate::graph::ir::Graph;
-use crate::model::ir::{Weight, WeightData};
+use crate::graph::ir::{Graph, Role};
+use crate::model::ir::Weight;
 use crate::model::settings::{Settings, ShardTarget, Via};
 use crate::op::{Attention, Dim};
 use meshwright_grammar::{Diagnostic, Span};
@@ -34,7 +35,12 @@ impl Waste<'_> {
             return vec![self.no_rules()];
         }
         let rules = self.placing.idle(&self.graph.dims).into_iter().filter(|(_, rule)| !self.stands_twice(rule));
-        let rules: Vec<Diagnostic> = rules.map(|(exists, rule)| if exists { self.shadowed(rule) } else { no_effect(rule) }).collect();
+        let rules = rules.map(|(exists, rule)| match (exists, self.placing.is_met(rule)) {
+            (false, _) => no_effect(rule),
+            (true, false) => unmatched(rule),
+            (true, true) => self.shadowed(rule),
+        });
+        let rules: Vec<Diagnostic> = rules.collect();
         let axes = self.placing.unused_axes(self.mesh).into_iter().map(|axis| self.unused(axis));
         let ways = self.placing.ways().filter(|rule| !self.is_query(rule)).map(via_unused);
         let unmasked = self.placing.ways().filter(|rule| self.is_unmasked(rule)).map(unmasked);
@@ -56,23 +62,35 @@ impl Waste<'_> {
     /// Rules that the settings have already told as duplicates.
     fn stands_twice(&self, rule: &Rule) -> bool {
         let names = self.mesh.names(&rule.axes);
-        let same = |other: &&crate::model::settings::ShardRule| other.target == ShardTarget::Dim(rule.dim.clone()) && other.axes == names;
+        let same = |other: &&crate::model::settings::ShardRule| {
+            other.target == ShardTarget::Dim(rule.dim.clone()) && other.axes == names && other.scope == rule.scope
+        };
         self.settings.shard.iter().filter(same).count() > 1
     }
 
-    /// Dims of every weight and value, each set once.
-    fn tensors(&self) -> BTreeSet<Vec<Dim>> {
-        let values = self.graph.segments.values().flat_map(|data| data.forward_only.body.values.values());
-        values.map(|value| value.ty.dims.clone()).chain(self.graph.weights.values().map(WeightData::dims)).collect()
+    /// Dims of every weight and value with their scopes, each set once.
+    fn tensors(&self) -> BTreeSet<(Vec<Dim>, Scope)> {
+        let scopes = self.placing.scopes();
+        let bodies = self.graph.segments.values().map(|data| &data.forward_only.body);
+        let made =
+            bodies.flat_map(|body| body.insts.iter().flat_map(move |inst| inst.results.iter().map(move |value| (body, inst, value))));
+        let values = made.map(|(body, inst, value)| (body.ty(*value).dims.clone(), scopes.origins[inst.origin]));
+        let taken = self.graph.segments.values().flat_map(|data| {
+            let params = data.forward_only.inputs.iter().filter(|(role, _)| !matches!(role, Role::Weight(_)));
+            params.map(|(_, value)| (data.forward_only.body.ty(*value).dims.clone(), Scope::default()))
+        });
+        values.chain(taken).chain(self.graph.weights.iter().map(|(weight, data)| (data.dims(), scopes.weights[weight]))).collect()
     }
 
     fn shadowed(&self, rule: &Rule) -> Diagnostic {
         let all = self.tensors();
-        let named = |dims: &&Vec<Dim>| dims.iter().any(|dim| self.graph.dims[*dim].name == rule.dim);
+        let named = |(dims, scope): &&(Vec<Dim>, Scope)| {
+            self.placing.holds(rule, *scope) && dims.iter().any(|dim| self.graph.dims[*dim].name == rule.dim)
+        };
         let (mut count, mut first) = (0, None);
-        for dims in all.iter().filter(named) {
+        for (dims, scope) in all.iter().filter(named) {
             count += 1;
-            let reasons = self.placing.reasons(dims);
+            let reasons = self.placing.reasons(*scope, dims);
             let skipped = reasons.skipped.iter().find(|(other, _)| other.span == rule.span).map(|(_, skipped)| *skipped);
             if let (None, Some(skipped)) = (&first, skipped) {
                 let giver = skipped.axis.and_then(|axis| reasons.giver(skipped.holder, axis)).and_then(|rule| rule.span);
@@ -130,14 +148,14 @@ impl Waste<'_> {
     }
 
     fn placed(&self, weight: Weight) -> Vec<Axis> {
-        self.placing.place(&self.graph.weights[weight].dims()).axes()
+        self.placing.weight(self.graph, weight).axes()
     }
 
     /// An axis that cuts weights, but not most of them.
     fn replicated(&self, axis: Axis) -> Option<Diagnostic> {
         let inputs: Vec<Dim> = self.graph.inputs.iter().flat_map(|(_, port)| self.graph.ports[*port].dims.clone()).collect();
         let cut = |weight: &Weight| {
-            let placed = self.placing.place(&self.graph.weights[*weight].dims());
+            let placed = self.placing.weight(self.graph, *weight);
             placed.cuts.iter().any(|(dim, axes)| axes.contains(&axis) && !inputs.contains(dim))
         };
         let (cut, whole): (Vec<Weight>, Vec<Weight>) = self.graph.weights.keys().partition(cut);
@@ -181,6 +199,13 @@ impl Waste<'_> {
 fn no_effect(rule: &Rule) -> Diagnostic {
     let found = Diagnostic::warning("shard::no_effect", format!("the rule for `{}` has no effect: no tensor has this dim", rule.dim));
     place(found, rule.span, "cuts nothing").help("check the dim's name, or remove the rule")
+}
+
+fn unmatched(rule: &Rule) -> Diagnostic {
+    let path: String = rule.scope.iter().map(|scope| scope.parts.join(".")).collect();
+    let message = format!("the rule for `{}` of `{path}` has no effect: no layer and no weight goes by this path", rule.dim);
+    place(Diagnostic::warning("shard::unmatched", message), rule.span, "cuts nothing")
+        .help("a path matches at its end, as in `Attention.Embed` and `Moe.**.Expert`; 'meshwright plan SPEC --show model' lists layers and weights")
 }
 
 fn via_unused(rule: &Rule) -> Diagnostic {

@@ -71,10 +71,12 @@ pub(super) fn rules(reader: &mut Reader, rules: &[ShardRule]) {
             reader.errors.push(wrong::two_layouts(rule.span, word(&rule.target), other.span));
             continue;
         }
-        let same = earlier.iter().find(|other| other.target == rule.target);
+        let same = earlier.iter().find(|other| other.target == rule.target && other.scope == rule.scope);
         match (&rule.target, same) {
             (ShardTarget::Dim(dim) | ShardTarget::WeightDim(dim), Some(_)) => {
-                if let Some(other) = earlier.iter().find(|other| other.target == rule.target && other.axes == rule.axes) {
+                if let Some(other) =
+                    earlier.iter().find(|other| (&other.target, &other.scope, &other.axes) == (&rule.target, &rule.scope, &rule.axes))
+                {
                     reader.errors.push(wrong::duplicate_rule(rule.span, dim, &rule.axes, other.span));
                 }
             }

@@ -53,6 +53,7 @@ pub(super) fn expand(
     axes: &[String],
 ) -> Vec<ShardRule> {
     let one = |target, axes: &[String]| ShardRule {
+        scope: None,
         target,
         axes: axes.to_vec(),
         via: Via::Gather,

@@ -51,6 +51,18 @@ pub const CODES: &[CodeInfo] = &[
                       let it be what the others leave.",
     },
     CodeInfo {
+        code: "settings::rule_path",
+        title: "a shard rule whose path does not end in a dim",
+        explanation: "Left of the arrow stands a dim (`Heads`), a dim of some layers (`Attention.Embed`, `Moe.**.Expert`), a dim of weights where they rest \
+                      (`weights.Embed`), or a kind of state.",
+    },
+    CodeInfo {
+        code: "settings::via_scope",
+        title: "a way to gather a dim of some layers only",
+        explanation: "`via` says how attention gets keys and values along a dim that is cut, which depends on how the dim is cut everywhere: a rule with a \
+                      path cuts, and the rule for the dim alone says the way.",
+    },
+    CodeInfo {
         code: "settings::rule_reversed",
         title: "a shard rule the wrong way round",
         explanation: "Left of the arrow stands what is cut, a dim of tensors or a kind of state; right of it by what, axes of the mesh: `Heads -> tensor`.",
@@ -211,6 +223,20 @@ pub(super) fn ranks(span: Span, axes: &[Axis], devices: u64) -> Diagnostic {
         if fits { format!("set `{first}` to {} or to `*`", devices / others) } else { format!("make the axes multiply to {devices}") };
     let message = format!("the mesh has {ranks} ranks ({}), and the cluster {devices} devices", sizes.join(", "));
     Diagnostic::error("settings::ranks", message).label(span, "this many devices").label(axes[0].span, "the mesh").help(help)
+}
+
+/// `Attention -> tensor`, `Attention.*`.
+pub(super) fn rule_path(span: Span) -> Diagnostic {
+    Diagnostic::error("settings::rule_path", "a shard rule is about a dim, and this path does not end in one")
+        .label(span, "of which dim?")
+        .help("add the dim after the path, as in `Attention.Embed`, or name the dim alone for all tensors that have it")
+}
+
+/// `Attention.Seq -> context via ring`.
+pub(super) fn via_scope(span: Span) -> Diagnostic {
+    Diagnostic::error("settings::via_scope", "`via` belongs to a rule for a dim of all tensors")
+        .label(span, "of some layers only")
+        .help("name the dim without a path in the rule that says `via`")
 }
 
 /// `tensor -> Heads`.
