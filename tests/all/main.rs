@@ -5,6 +5,7 @@
 
 mod balanced;
 mod commands;
+mod covering;
 mod data_errors;
 mod determinism;
 mod errors;

@@ -44,7 +44,7 @@ fn loss(fleet: &mut Fleet, step: u64) -> f64 {
 }
 
 /// What is wrong with a case.
-fn faults(case: &Path) -> Vec<String> {
+pub(crate) fn faults(case: &Path) -> Vec<String> {
     let [mut mesh, mut one] = compiled(case).map(|compiled| fleet(&compiled));
     let mut bad = Vec::new();
     if !compare::equal_weights(&mesh, &one) {
