@@ -58,7 +58,10 @@ pub(super) fn kernel(plan: &Plan, kernel: &KernelData, report: &mut Report) {
     match &kernel.skeleton {
         Skeleton::Rows(rows) => rows.nodes.values().for_each(|node| match node {
             NodeData::Coordinate(own) => coordinate(plan, own, i32::MAX as u64, report),
-            NodeData::Random { origin, .. } => origin.iter().for_each(|own| coordinate(plan, own, i64::MAX as u64, report)),
+            NodeData::Random { origin, runs, .. } => {
+                let runs = runs.iter().flat_map(|runs| [runs.first.clone(), runs.second()]);
+                origin.iter().cloned().chain(runs).for_each(|own| coordinate(plan, &own, i64::MAX as u64, report));
+            }
             NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Load { .. } => {}
             NodeData::Position { .. } | NodeData::Map { .. } | NodeData::Reduce { .. } | NodeData::Scan { .. } => {}
         }),

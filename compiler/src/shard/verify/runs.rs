@@ -1,12 +1,12 @@
 //! Balanced parts, typed again: which of their two runs a value is right in, and in which order chunks stand.
 //!
-//! Invariants: a position or random number that starts where a run does is of that run, until the right one is chosen by the position in the part; what
+//! Invariants: a position that starts where a run does is of that run, until the right one is chosen by the position in the part; what
 //! stands in the order of ranks is sent, got, or put into its own order, chunk by chunk, and nothing else; the order of the chunks is the one
 //! that the layout has, by the value of the index.
 
 use super::super::ir::Chunks;
 use super::{Checked, Held, Typing, need};
-use crate::op::{Cut, Dim, Index, Inst, Map, Op, Random, Run, Shape, Value};
+use crate::op::{Cut, Dim, Index, Inst, Map, Op, Random, Shape, Value};
 use meshwright_plan::mesh::Coordinate;
 use std::collections::BTreeMap;
 
@@ -103,19 +103,18 @@ impl Typing<'_> {
         Some(need(right && same, "a value of the other run is chosen").map(|()| Held { runs, ..first.clone() }))
     }
 
-    /// Random numbers count on where their elements do; those of a balanced part in one of its runs.
+    /// Random numbers count on where their elements do.
     pub(super) fn random(&self, random: &Random, inst: &Inst) -> Checked<Held> {
         let Random::Uniform { cuts, .. } = random;
         let own: Vec<Dim> = self.body.ty(inst.results[0]).dims.iter().copied().filter(|dim| !self.cut(*dim).is_empty()).collect();
         let matches = |dim: Dim, cut: &Cut| {
-            let of = self.cut(dim);
-            let layout = (cut.run != Run::All) == self.sharded.cuts.is_balanced(dim);
-            cut.dim == dim && layout && cut.axes == self.sharded.mesh.names(of) && cut.parts == self.sharded.mesh.size(of)
+            let (of, mesh) = (self.cut(dim), &self.sharded.mesh);
+            let layout = cut.balanced == self.sharded.cuts.is_balanced(dim);
+            cut.dim == dim && layout && cut.axes == mesh.names(of) && cut.parts == mesh.size(of)
         };
         let right = own.iter().all(|dim| cuts.iter().any(|cut| matches(*dim, cut)));
         need(right && cuts.len() == own.len(), "its cuts are not those of its dims")?;
-        let runs = cuts.iter().filter(|cut| cut.run != Run::All).map(|cut| (cut.dim, cut.run == Run::Second));
-        Ok(Held { runs: runs.collect(), ..Held::default() })
+        Ok(Held::default())
     }
 }
 
