@@ -280,21 +280,26 @@ impl<'a> Builder<'a> {
             }
             stride *= whole;
         }
+        self.drawn(NodeData::Random { site: site_hash(site), strides, micro, origin, runs })
+    }
+
+    /// Lanes are drawn in one go, one behind the other: where they are two runs, each lane takes its own of two draws.
+    fn drawn(&mut self, draw: NodeData) -> Node {
         let lane = self.kernel.lane();
-        let Some(at) = runs.iter().position(|runs| Some(runs.dim) == lane) else {
-            return self.push(NodeData::Random { site: site_hash(site), strides, micro, origin, runs });
-        };
-        // lanes that lie one behind the other are drawn in one go: of two runs, each lane takes its own of two draws
-        let Runs { dim, first } = runs.remove(at);
-        let [early, late] = [false, true].map(|second| {
-            let origin = [origin.as_slice(), &[Coordinate { second, ..first.clone() }]].concat();
-            let (strides, runs) = (strides.clone(), runs.clone());
-            self.push(NodeData::Random { site: site_hash(site), strides, micro, origin, runs })
+        let of = |runs: &Vec<Runs>| runs.iter().position(|runs| Some(runs.dim) == lane);
+        let at = if let NodeData::Random { runs, .. } = &draw { of(runs) } else { None };
+        let (Some(at), Some(dim)) = (at, lane) else { return self.push(draw) };
+        let draws = [false, true].map(|second| {
+            let mut draw = draw.clone();
+            if let NodeData::Random { origin, runs, .. } = &mut draw {
+                origin.push(Coordinate { second, ..runs.remove(at).first });
+            }
+            self.push(draw)
         });
         let here = self.push(NodeData::Position { dim, micro: 0 });
         let half = self.push(NodeData::Integer((self.kernel.dims[dim].size / 2) as i32));
         let first = self.map(Map::Lt, &[here, half]);
-        self.map(Map::Where, &[first, early, late])
+        self.map(Map::Where, &[first, draws[0], draws[1]])
     }
 
     /// Writes what has a place.
