@@ -279,7 +279,7 @@ pub enum NodeData {
         arg: Node,
     },
     /// A random number, uniform in 0..1 (24 bits): Philox4x32-10, counter = (element index low, high, step, iteration), where element
-    /// index = sum of index * strides + sum of coordinates + micro * micro_stride and the step counts from 1; the first of the four words, `word >> 8`, is
+    /// index = sum of index * strides + sum of coordinates and runs + micro * micro_stride and the step counts from 1; the first of the four words, `word >> 8`, is
     /// divided by 2^24. Key: low and high half of `mix(mix(seed) ^ site)`, where `mix` is the finaliser of SplitMix64 (`x + 0x9E37…` first).
     Random {
         /// Hash of the site's path.
@@ -290,7 +290,25 @@ pub enum NodeData {
         micro: u64,
         /// Where this rank's elements start.
         origin: Vec<Coordinate>,
+        /// Where they start along row dims of which the rank has balanced parts: the coordinate's first run in the first half, its second behind.
+        runs: Vec<Runs>,
     },
+}
+
+/// A row dim of two runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runs {
+    /// Which.
+    pub dim: Axis,
+    /// What the first run adds.
+    pub first: Coordinate,
+}
+
+impl Runs {
+    /// What the second run adds.
+    pub fn second(&self) -> Coordinate {
+        Coordinate { second: true, ..self.first.clone() }
+    }
 }
 
 /// An indirect access.

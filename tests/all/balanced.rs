@@ -87,7 +87,13 @@ fn a_plan_says_which_dims_are_balanced_and_reads_it_back() {
 fn runs_that_do_not_fit_are_refused() {
     let plan = plan("gpt_balanced", &[]);
     assert!(meshwright_plan::verify::verify(&plan).is_ok());
-    let changes: [fn(&mut Plan); 3] = [
+    let changes: [fn(&mut Plan); 4] = [
+        |plan| {
+            for kernel in plan.kernels.values_mut() {
+                let (Skeleton::Attention(shape) | Skeleton::AttentionGrad(shape)) = &mut kernel.skeleton else { continue };
+                shape.balanced = false;
+            }
+        },
         |plan| plan.weights.iter_mut().flat_map(|weight| &mut weight.dims).for_each(|dim| dim.balanced = true),
         |plan| plan.inputs[0].dims[0].balanced = true,
         |plan| {

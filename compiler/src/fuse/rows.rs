@@ -9,11 +9,12 @@ use super::ir::{Buffer, FusedLaunch};
 use super::space::{Adds, How};
 use super::storage::{Spot, Storage};
 use super::tile;
-use crate::op::{Cut, Dim, Index, Inst, Op, Random, Run, Shape, Value, site_hash};
+use crate::op::{Cut, Dim, Index, Inst, Op, Random, Shape, Value, site_hash};
 use cranelift_entity::{PrimaryMap, SecondaryMap};
 use meshwright_plan::Element;
 use meshwright_plan::kernel::{
-    Access, Axis, Effect, Gather, KernelData, KernelDim, Level, Map, Move, Node, NodeData, Operand, Reduce, Role, Rows, Skeleton, Slot,
+    Access, Axis, Effect, Gather, KernelData, KernelDim, Level, Map, Move, Node, NodeData, Operand, Reduce, Role, Rows, Runs, Skeleton,
+    Slot,
 };
 use meshwright_plan::mesh::Coordinate;
 use meshwright_plan::program::Accumulate;
@@ -262,17 +263,16 @@ impl<'a> Builder<'a> {
     fn random(&mut self, site: &str, cuts: &[Cut], inst: &Inst) -> Node {
         let dims = &self.facts.program.body.ty(inst.results[0]).dims;
         let mut stride = 1;
-        let (mut strides, mut micro, mut origin) = (vec![0; self.axes.len()], 0, Vec::new());
+        let (mut strides, mut micro, mut origin, mut runs) = (vec![0; self.axes.len()], 0, Vec::new(), Vec::new());
         for dim in dims.iter().rev() {
-            let size = self.facts.dims[*dim].size;
-            strides[self.axis(*dim).as_u32() as usize] = stride;
+            let (size, axis) = (self.facts.dims[*dim].size, self.axis(*dim));
+            strides[axis.as_u32() as usize] = stride;
             let cut = cuts.iter().find(|cut| cut.dim == *dim);
-            origin.extend(cut.map(|cut| Coordinate {
-                axes: cut.axes.clone(),
-                times: if cut.run == Run::All { stride * size } else { stride * size / 2 },
-                back: 0,
-                second: cut.run == Run::Second,
-            }));
+            let start = |cut: &Cut, run: u64| Coordinate { axes: cut.axes.clone(), times: stride * run, back: 0, second: false };
+            match cut {
+                Some(cut) if cut.balanced => runs.push(Runs { dim: axis, first: start(cut, size / 2) }),
+                cut => origin.extend(cut.map(|cut| start(cut, size))),
+            }
             let whole = size * cut.map_or(1, |cut| cut.parts);
             if *dim == self.step.batch {
                 micro = stride * whole;
@@ -280,7 +280,26 @@ impl<'a> Builder<'a> {
             }
             stride *= whole;
         }
-        self.push(NodeData::Random { site: site_hash(site), strides, micro, origin })
+        self.drawn(NodeData::Random { site: site_hash(site), strides, micro, origin, runs })
+    }
+
+    /// Lanes are drawn in one go, one behind the other: where they are two runs, each lane takes its own of two draws.
+    fn drawn(&mut self, draw: NodeData) -> Node {
+        let lane = self.kernel.lane();
+        let of = |runs: &Vec<Runs>| runs.iter().position(|runs| Some(runs.dim) == lane);
+        let at = if let NodeData::Random { runs, .. } = &draw { of(runs) } else { None };
+        let (Some(at), Some(dim)) = (at, lane) else { return self.push(draw) };
+        let draws = [false, true].map(|second| {
+            let mut draw = draw.clone();
+            if let NodeData::Random { origin, runs, .. } = &mut draw {
+                origin.push(Coordinate { second, ..runs.remove(at).first });
+            }
+            self.push(draw)
+        });
+        let here = self.push(NodeData::Position { dim, micro: 0 });
+        let half = self.push(NodeData::Integer((self.kernel.dims[dim].size / 2) as i32));
+        let first = self.map(Map::Lt, &[here, half]);
+        self.map(Map::Where, &[first, draws[0], draws[1]])
     }
 
     /// Writes what has a place.

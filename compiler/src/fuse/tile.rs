@@ -83,7 +83,8 @@ fn is_named(kernel: &KernelData, axis: Axis) -> bool {
         NodeData::Position { dim, .. } => *dim == axis,
         NodeData::Load { moved, .. } => moved.is_some_and(|moved| moved.dim == axis),
         NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Coordinate(_) | NodeData::Map { .. } => false,
-        NodeData::Reduce { .. } | NodeData::Scan { .. } | NodeData::Random { .. } => false,
+        NodeData::Random { runs, .. } => runs.iter().any(|runs| runs.dim == axis),
+        NodeData::Reduce { .. } | NodeData::Scan { .. } => false,
     };
     kernel.rows().is_some_and(|rows| rows.nodes.values().any(named))
 }
@@ -135,8 +136,9 @@ fn remove(kernel: &mut KernelData, gone: Axis) {
     for node in rows.nodes.values_mut() {
         match node {
             NodeData::Position { dim, .. } => *dim = now(*dim),
-            NodeData::Random { strides, .. } => {
+            NodeData::Random { strides, runs, .. } => {
                 strides.remove(gone.index());
+                runs.iter_mut().for_each(|runs| runs.dim = now(runs.dim));
             }
             NodeData::Load { moved: Some(moved), .. } => moved.dim = now(moved.dim),
             NodeData::Load { moved: None, .. } | NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) => {}

@@ -157,19 +157,8 @@ pub struct Cut {
     pub axes: Vec<String>,
     /// How many parts there are.
     pub parts: u64,
-    /// Which elements are meant.
-    pub run: Run,
-}
-
-/// Which elements of a local dim something is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Run {
-    /// All: the part is one run.
-    All,
-    /// The part is balanced, and its first half is meant: with the second it would be wrong.
-    First,
-    /// Its second half.
-    Second,
+    /// The part is two runs, from either end of the whole.
+    pub balanced: bool,
 }
 
 /// An exchange between the ranks that differ only along some axes, numbered along them, major first. `part` dims are one of so many equal parts

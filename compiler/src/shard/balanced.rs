@@ -9,7 +9,7 @@
 
 use super::ir::{Axis, Chunks, Placement};
 use super::partition::Walk;
-use crate::op::{Cut, Dim, Element, Index, Map, Op, Origin, Random, Run, Shape, Type, Value};
+use crate::op::{Dim, Element, Index, Map, Op, Origin, Shape, Type, Value};
 use meshwright_plan::mesh::Coordinate;
 
 impl Walk<'_, '_> {
@@ -74,16 +74,6 @@ impl Walk<'_, '_> {
         self.body.push(Op::Integer(number), Vec::new(), integer(Vec::new()), origin)
     }
 
-    /// One value in the first run of a local dim, another in the second.
-    fn by_run(&mut self, local: Dim, [first, second]: [Value; 2], origin: Origin) -> Value {
-        let here = self.body.push(Op::Index(Index::Position(local)), Vec::new(), integer(vec![local]), origin);
-        let half = self.integer(self.part.dims[local].size as i64 / 2, origin);
-        let early = Type { element: Element::Bool, dims: vec![local] };
-        let early = self.body.push(Op::Map(Map::Lt), vec![here, half], early, origin);
-        let ty = self.body.ty(first).clone();
-        self.body.push(Op::Map(Map::Where), vec![early, first, second], ty, origin)
-    }
-
     /// Positions along a dim of which this rank has a balanced part; `here` counts in the part.
     pub(super) fn positions(&mut self, dim: Dim, placed: &Placement, here: Value, origin: Origin) -> Value {
         let local = self.part.dim(dim, placed);
@@ -94,20 +84,11 @@ impl Walk<'_, '_> {
             let start = self.body.push(start, Vec::new(), integer(Vec::new()), origin);
             self.body.push(Op::Map(Map::Add), vec![here, start], ty.clone(), origin)
         });
-        self.by_run(local, runs, origin)
-    }
-
-    /// Random numbers by the place of their elements in the whole: as many draws as there are combinations of runs.
-    pub(super) fn random(&mut self, site: &str, mut cuts: Vec<Cut>, ty: &Type, origin: Origin) -> Value {
-        let open = cuts.iter().position(|cut| cut.run == Run::All && self.part.cuts.is_balanced(cut.dim));
-        let Some(at) = open else {
-            return self.body.push(Op::Random(Random::Uniform { site: site.to_string(), cuts }), Vec::new(), ty.clone(), origin);
-        };
-        let runs = [Run::First, Run::Second].map(|run| {
-            cuts[at].run = run;
-            self.random(site, cuts.clone(), ty, origin)
-        });
-        self.by_run(cuts[at].dim, runs, origin)
+        let count = self.body.push(Op::Index(Index::Position(local)), Vec::new(), integer(vec![local]), origin);
+        let half = self.integer(self.part.dims[local].size as i64 / 2, origin);
+        let early = Type { element: Element::Bool, dims: vec![local] };
+        let early = self.body.push(Op::Map(Map::Lt), vec![count, half], early, origin);
+        self.body.push(Op::Map(Map::Where), vec![early, runs[0], runs[1]], ty, origin)
     }
 }
 

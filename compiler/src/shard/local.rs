@@ -6,7 +6,7 @@ use super::ir::{Axis, Placement};
 use super::partition::Walk;
 use super::ring;
 use super::rules::Row;
-use crate::op::{Attention, Cut, Dim, Element, Index, Inst, Map, Op, Origin, Random, Run, Shape, Type, Value};
+use crate::op::{Attention, Cut, Dim, Element, Index, Inst, Map, Op, Origin, Random, Shape, Type, Value};
 
 /// Appends the local form of an instruction; gives its results.
 pub(super) fn inst(walk: &mut Walk<'_, '_>, inst: &Inst, row: &Row, args: Vec<Value>) -> Vec<Value> {
@@ -23,7 +23,8 @@ pub(super) fn inst(walk: &mut Walk<'_, '_>, inst: &Inst, row: &Row, args: Vec<Va
         }
         Op::Random(Random::Uniform { site, .. }) => {
             let cuts = cuts(walk, row, inst.results[0]);
-            vec![walk.random(site, cuts, &types[0], inst.origin)]
+            let op = Op::Random(Random::Uniform { site: site.clone(), cuts });
+            walk.body.push_many(op, args, types, inst.origin)
         }
         Op::Attention(of) | Op::AttentionGrad(of) if !row.args[1].of(of.key).is_empty() => {
             ring::inst(walk, of, row, &args, types, inst.origin)
@@ -78,7 +79,7 @@ fn cuts(walk: &mut Walk<'_, '_>, row: &Row, result: Value) -> Vec<Cut> {
         dim: walk.part.dim(dim, placed),
         axes: walk.part.mesh.names(placed.of(dim)),
         parts: walk.part.mesh.size(placed.of(dim)),
-        run: Run::All,
+        balanced: walk.part.cuts.has_balanced(dim),
     };
     cut.map(of).collect()
 }

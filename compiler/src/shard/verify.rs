@@ -19,7 +19,6 @@ use crate::graph::ir::{Program, Role, Segment};
 use crate::op::{Attention, Body, Collective, Dim, Element, Exchange, Index, Inst, Map, Op, Reduce, Shape, Value};
 use cranelift_entity::SecondaryMap;
 use meshwright_plan::mesh::Coordinate;
-use runs::Runs;
 use std::collections::BTreeSet;
 
 type Checked<T> = Result<T, String>;
@@ -34,8 +33,8 @@ struct Held {
     differs: Vec<Axis>,
     /// Around which ring it came, and how far.
     moved: Option<(Vec<Axis>, u64)>,
-    /// Of balanced parts, the run in which it is right.
-    runs: Runs,
+    /// Of positions along a balanced part, the run in which they are right: the dim, and whether it is the second.
+    run: Option<(Dim, bool)>,
 }
 
 /// Attention around a ring, without where its keys are from: whether it is a gradient, its queries, and from how far back it saw keys.
@@ -164,18 +163,9 @@ impl Typing<'_> {
         {
             return position;
         }
-        if map == Map::Lt
-            && let Some(dim) = self.first_run(inst)
-        {
-            self.early[inst.results[0]] = Some(dim);
-            return Ok(Held::default());
-        }
-        if map == Map::Where
-            && let Some(chosen) = self.chosen_run(inst)
-        {
+        if let Some(chosen) = self.by_run(map, inst) {
             return chosen;
         }
-        need(inst.args.iter().all(|arg| self.held[*arg].runs.is_empty()), "a value of one run is chosen for both")?;
         let differs = self.differing(inst);
         if map == Map::Where && !self.held[inst.args[0]].differs.is_empty() {
             return self.masked(inst, differs);
@@ -213,9 +203,9 @@ impl Typing<'_> {
             if let Op::Index(Index::Coordinate(coordinate)) = &def.op { Some(coordinate) } else { None }
         })?;
         let balanced = self.sharded.cuts.is_balanced(dim);
-        let runs = balanced.then_some((dim, first.second)).into_iter().collect();
+        let run = balanced.then_some((dim, first.second));
         let first = Coordinate { second: first.second && !balanced, ..first.clone() };
-        Some(self.starts(&first, dim).map(|()| Held { runs, ..Held::default() }))
+        Some(self.starts(&first, dim).map(|()| Held { run, ..Held::default() }))
     }
 
     /// Whether a coordinate is where a rank's part of a dim starts.
@@ -407,7 +397,7 @@ impl Typing<'_> {
         let held = &self.held[value];
         need(held.differs.is_empty(), "it depends on the rank")?;
         need(held.moved.is_none(), "it is another rank's")?;
-        need(held.runs.is_empty(), "it is right in one run only")?;
+        need(held.run.is_none(), "it is right in one run only")?;
         let wanted = match role {
             Role::WeightGrad(slot) => {
                 let call = self.sharded.graph.calls.iter().find(|call| segment_of(call) == segment);

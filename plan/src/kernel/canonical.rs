@@ -227,9 +227,12 @@ fn key(data: &NodeData) -> Key {
         NodeData::Map { op, args } => plain(5, [map(*op)].into_iter().chain(args.iter().map(|arg| u64::from(arg.as_u32()))).collect()),
         NodeData::Reduce { op, arg } => plain(6, vec![reduce(*op), u64::from(arg.as_u32())]),
         NodeData::Scan { arg } => plain(7, vec![u64::from(arg.as_u32())]),
-        NodeData::Random { site, strides, micro, origin } => {
-            let (numbers, names): (Vec<[u64; 3]>, Vec<&[String]>) = origin.iter().map(coordinate).unzip();
-            let numbers = [*site, *micro].into_iter().chain(strides.iter().copied()).chain(numbers.into_iter().flatten());
+        NodeData::Random { site, strides, micro, origin, runs } => {
+            let (numbers, names): (Vec<[u64; 3]>, Vec<&[String]>) =
+                origin.iter().chain(runs.iter().map(|runs| &runs.first)).map(coordinate).unzip();
+            let dims = runs.iter().map(|runs| axis(runs.dim));
+            let numbers = numbers.into_iter().flatten().chain(dims);
+            let numbers = [*site, *micro].into_iter().chain(strides.iter().copied()).chain(numbers);
             (8, numbers.collect(), format!("{names:?}"))
         }
         NodeData::Coordinate(own) => {

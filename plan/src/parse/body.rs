@@ -5,7 +5,7 @@
 use super::kernel::{dim, find, strides};
 use super::{DEPTH, cursor::Cursor, error::ParseError, lex::Line};
 use crate::KernelData;
-use crate::kernel::{Access, Effect, Gather, Map, Move, Node, NodeData, Reduce, Rows, Skeleton, Slot};
+use crate::kernel::{Access, Effect, Gather, Map, Move, Node, NodeData, Reduce, Rows, Runs, Skeleton, Slot};
 use cranelift_entity::PrimaryMap;
 use std::collections::BTreeMap;
 
@@ -300,19 +300,24 @@ impl Body<'_> {
         Ok(self.nodes.push(NodeData::Position { dim, micro }))
     }
 
-    /// `0x1234, [Batch, Seq, Embed], micro 98304, coord(data, times 49152)`.
+    /// `0x1234, [Batch, Seq, Embed], micro 98304, coord(data, times 49152), runs Seq coord(context, times 256)`.
     fn random(&mut self, cursor: &mut Cursor<'_>) -> Result<Node, ParseError> {
         let site = cursor.integer()?;
         cursor.sign(",")?;
         let error = cursor.here("strides that are not negative");
         let strides = strides(self.kernel, cursor)?.into_iter().map(u64::try_from).collect::<Result<_, _>>().map_err(|_| error)?;
         let micro = self.micro(cursor)?;
-        let mut origin = Vec::new();
+        let (mut origin, mut runs) = (Vec::new(), Vec::new());
         while cursor.skip_sign(",") {
+            let along = if cursor.skip_word("runs") { Some(dim(self.kernel, cursor)?) } else { None };
             cursor.keyword("coord")?;
-            origin.push(cursor.coordinate()?);
+            let coordinate = cursor.coordinate()?;
+            match along {
+                Some(dim) => runs.push(Runs { dim, first: coordinate }),
+                None => origin.push(coordinate),
+            }
         }
-        Ok(self.nodes.push(NodeData::Random { site, strides, micro, origin }))
+        Ok(self.nodes.push(NodeData::Random { site, strides, micro, origin, runs }))
     }
 
     fn micro(&self, cursor: &mut Cursor<'_>) -> Result<u64, ParseError> {

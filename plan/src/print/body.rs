@@ -121,10 +121,12 @@ impl Printer<'_> {
             NodeData::Reduce { op, arg } => (8, format!("{}({})", name::reduce_spelling(*op), self.value(*arg, false, 0))),
             NodeData::Scan { arg } => (8, format!("scan({})", self.value(*arg, false, 0))),
             NodeData::Coordinate(coordinate) => (8, name::coordinate(coordinate)),
-            NodeData::Random { site, strides, micro, origin } => {
+            NodeData::Random { site, strides, micro, origin, runs } => {
                 let strides: Vec<i64> = strides.iter().map(|stride| i64::try_from(*stride).unwrap_or(i64::MAX)).collect();
                 let origin: String = origin.iter().map(|coordinate| format!(", {}", name::coordinate(coordinate))).collect();
-                (8, format!("random({site:#x}, {}, micro {micro}{origin})", view::strides(self.body.kernel, &strides)))
+                let runs = runs.iter().map(|runs| format!(", runs {} {}", self.dim(runs.dim), name::coordinate(&runs.first)));
+                let from = origin + &runs.collect::<String>();
+                (8, format!("random({site:#x}, {}, micro {micro}{from})", view::strides(self.body.kernel, &strides)))
             }
         };
         if own < tightness { format!("({text})") } else { text }

@@ -83,7 +83,9 @@ impl<'a> Typing<'a> {
             }
             NodeData::Reduce { op, arg } => self.reduced(node, *op, self.values[*arg], self.cut[1]),
             NodeData::Scan { arg } => self.scanned(node, self.values[*arg]),
-            NodeData::Random { strides, origin, .. } => self.random(node, strides, origin),
+            NodeData::Random { strides, origin, runs, .. } => {
+                self.random(node, strides, origin.iter().chain(runs.iter().map(|runs| &runs.first)))
+            }
         }
     }
 
@@ -189,10 +191,10 @@ impl<'a> Typing<'a> {
     }
 
     /// Ranks that hold different elements draw different numbers.
-    fn random(&self, node: Node, strides: &[u64], origin: &[Coordinate]) -> Result<Value, Fault> {
+    fn random<'c>(&self, node: Node, strides: &[u64], mut origin: impl Iterator<Item = &'c Coordinate>) -> Result<Value, Fault> {
         let dims = self.launch.kernel.dims.values().zip(strides).filter(|(_, stride)| **stride != 0);
         let cut = dims.fold(Set::NONE, |set, (dim, _)| set.with(Set::of(self.launch.mesh, &dim.axes)));
-        let counted = origin.iter().fold(Set::NONE, |set, own| set.with(self.axes(own)));
+        let counted = origin.by_ref().fold(Set::NONE, |set, own| set.with(self.axes(own)));
         if cut != counted {
             let message =
                 format!("{node} draws for dims cut along {}, but counts on along {}", self.launch.show(cut), self.launch.show(counted));

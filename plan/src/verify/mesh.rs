@@ -58,7 +58,10 @@ pub(super) fn kernel(plan: &Plan, kernel: &KernelData, report: &mut Report) {
     match &kernel.skeleton {
         Skeleton::Rows(rows) => rows.nodes.values().for_each(|node| match node {
             NodeData::Coordinate(own) => coordinate(plan, own, i32::MAX as u64, report),
-            NodeData::Random { origin, .. } => origin.iter().for_each(|own| coordinate(plan, own, i64::MAX as u64, report)),
+            NodeData::Random { origin, runs, .. } => {
+                let runs = runs.iter().flat_map(|runs| [runs.first.clone(), runs.second()]);
+                origin.iter().cloned().chain(runs).for_each(|own| coordinate(plan, &own, i64::MAX as u64, report));
+            }
             NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Load { .. } => {}
             NodeData::Position { .. } | NodeData::Map { .. } | NodeData::Reduce { .. } | NodeData::Scan { .. } => {}
         }),
@@ -70,14 +73,14 @@ pub(super) fn kernel(plan: &Plan, kernel: &KernelData, report: &mut Report) {
     }
 }
 
-/// The two runs of a balanced part are as long as its coordinate says.
+/// Parts are as long as their coordinates say: one run, or the two of balanced parts.
 fn runs(kernel: &KernelData, shape: &Attention, report: &mut Report) {
-    let first = shape.query.iter().chain(&shape.key).all(|own| !own.second);
-    report.check(first, Rule::MeshAxis, || "positions start with a second run".to_owned());
     let parts = [(Role::Query, &shape.query), (Role::Key, &shape.key)];
-    for (role, own) in parts.iter().filter_map(|(role, own)| Some((*role, own.as_ref()?))).filter(|_| shape.balanced) {
+    for (role, own) in parts.iter().filter_map(|(role, own)| Some((*role, own.as_ref()?))) {
+        report.check(!own.second, Rule::MeshAxis, || "positions start with a second run".to_owned());
         let size: u64 = kernel.dims.values().filter(|dim| dim.role == role).map(|dim| dim.size).product();
-        report.check(size == own.times.saturating_mul(2), Rule::MeshAxis, || format!("{size} positions are no two runs of {}", own.times));
+        let (runs, count) = if shape.balanced { (own.times.saturating_mul(2), "two runs") } else { (own.times, "one run") };
+        report.check(size == runs, Rule::MeshAxis, || format!("{size} positions are not {count} of {}", own.times));
     }
 }
 

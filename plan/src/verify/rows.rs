@@ -1,7 +1,7 @@
 //! Bodies of `rows` kernels: nodes, effects and folds.
 
 use super::{Report, Rule, kernel::written_once};
-use crate::kernel::{Access, Axis, Effect, Gather, Level, Move, Node, NodeData, Operand, Role, Rows, Slot};
+use crate::kernel::{Access, Axis, Effect, Gather, Level, Move, Node, NodeData, Operand, Role, Rows, Runs, Slot};
 use crate::{Element, KernelData, Plan};
 use cranelift_entity::PrimaryMap;
 
@@ -65,7 +65,11 @@ fn references(plan: &Plan, kernel: &KernelData, node: Node, data: &NodeData, rep
             has(kernel.lane().is_some(), Rule::NodeLevel, "there are no lanes to reduce over");
         }
         NodeData::Coordinate(_) => {}
-        NodeData::Random { strides, .. } => {
+        NodeData::Random { strides, runs, .. } => {
+            let halves = |runs: &Runs| {
+                kernel.dims.get(runs.dim).is_some_and(|dim| dim.role == Role::Row && dim.size.is_multiple_of(2)) && !runs.first.second
+            };
+            has(runs.iter().all(halves), Rule::NodeReference, "two runs along what is no row dim of two halves");
             has(strides.len() == kernel.dims.len(), Rule::NodeReference, "not one stride per dim");
             has(strides.iter().all(|stride| i64::try_from(*stride).is_ok()), Rule::Number, "strides beyond 63 bits");
         }

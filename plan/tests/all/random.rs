@@ -3,7 +3,7 @@
 use crate::round_trip::PLANS;
 use cranelift_entity::{EntityRef, PrimaryMap};
 use meshwright_plan::kernel::{
-    Access, Axis, Effect, Gather, KernelDim, Map, Move, Node, NodeData, Operand, Reduce, Role, Rows, Skeleton, Slot,
+    Access, Axis, Effect, Gather, KernelDim, Map, Move, Node, NodeData, Operand, Reduce, Role, Rows, Runs, Skeleton, Slot,
 };
 use meshwright_plan::mesh::Coordinate;
 use meshwright_plan::{Element, KernelData, parse, print, proof, summary, verify};
@@ -137,7 +137,9 @@ fn node(kernel: &KernelData, before: usize, dice: &mut Dice<'_>) -> NodeData {
         _ => {
             let strides = (0..dims).map(|_| dice.below(9) as u64).collect();
             let origin = (0..dice.below(3)).map(|_| coordinate(dice)).collect();
-            NodeData::Random { site: u64::from(dice.0.next().copied().unwrap_or(0)) << 30, strides, micro: dice.below(3) as u64, origin }
+            let runs = (0..dice.below(2)).map(|_| Runs { dim: Axis::new(dice.below(dims)), first: coordinate(dice) }).collect();
+            let site = u64::from(dice.0.next().copied().unwrap_or(0)) << 30;
+            NodeData::Random { site, strides, micro: dice.below(3) as u64, origin, runs }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{GPT, MESHES, sharded};
 use crate::graph::ir::{Program, Segment};
-use crate::op::{Attention, Element, Exchange, Index, Inst, Map, Op, Random, Reduce, Run, Type, Value, ValueData};
+use crate::op::{Attention, Element, Exchange, Index, Inst, Map, Op, Random, Reduce, Type, Value, ValueData};
 use crate::shard::ir::Sharded;
 use crate::shard::verify;
 use meshwright_plan::mesh::Coordinate;
@@ -172,16 +172,10 @@ fn named(mesh: &str) -> Sharded {
 /// A way to damage one instruction of balanced parts; none where it does not apply.
 type Slip = fn(&Sharded, &mut Program, usize) -> Option<()>;
 
-const SLIPS: [(&str, Slip); 7] = [
-    ("draws for the other run", |_, program, at| {
-        let Op::Random(Random::Uniform { cuts, .. }) = &mut program.body.insts[at].op else { return None };
-        let cut = cuts.iter_mut().find(|cut| cut.run != Run::All)?;
-        cut.run = if cut.run == Run::First { Run::Second } else { Run::First };
-        Some(())
-    }),
+const SLIPS: [(&str, Slip); 6] = [
     ("draws as if there was one run", |_, program, at| {
         let Op::Random(Random::Uniform { cuts, .. }) = &mut program.body.insts[at].op else { return None };
-        cuts.iter_mut().find(|cut| cut.run != Run::All)?.run = Run::All;
+        cuts.iter_mut().find(|cut| cut.balanced)?.balanced = false;
         Some(())
     }),
     ("starts with the other run", |_, program, at| {

@@ -1,23 +1,19 @@
 //! Balanced parts, typed again: which of their two runs a value is right in, and in which order chunks stand.
 //!
-//! Invariants: a position or random number that starts where a run does is of that run, until the right one is chosen by the position in the part; what
+//! Invariants: a position that starts where a run does is of that run, until the right one is chosen by the position in the part; what
 //! stands in the order of ranks is sent, got, or put into its own order, chunk by chunk, and nothing else; the order of the chunks is the one
 //! that the layout has, by the value of the index.
 
 use super::super::ir::Chunks;
 use super::{Checked, Held, Typing, need};
-use crate::op::{Cut, Dim, Index, Inst, Map, Op, Random, Run, Shape, Value};
+use crate::op::{Cut, Dim, Index, Inst, Map, Op, Random, Shape, Value};
 use meshwright_plan::mesh::Coordinate;
-use std::collections::BTreeMap;
-
-/// Runs of balanced parts in which a value is right: the dim, and whether it is the second.
-pub(super) type Runs = BTreeMap<Dim, bool>;
 
 impl Typing<'_> {
     /// What no other rule would see: values of one run, values in the order of ranks, and numbers of chunks are used only for what they are made for.
     pub(super) fn runs_and_orders(&self, inst: &Inst) -> Checked<()> {
         let chosen = matches!(inst.op, Op::Map(Map::Where));
-        need(chosen || inst.args.iter().all(|arg| self.held[*arg].runs.is_empty()), "a value of one run is used for both")?;
+        need(chosen || inst.args.iter().all(|arg| self.held[*arg].run.is_none()), "a value of one run is used for both")?;
         let second = |arg: &Value| {
             let def = self.defined[*arg].map(|at| &self.body.insts[at].op);
             matches!(def, Some(Op::Index(Index::Coordinate(Coordinate { second: true, .. }))))
@@ -82,40 +78,44 @@ impl Typing<'_> {
         Some(need(joined == own && into[1..] == [chunks.chunk], "the chunks are those of another dim"))
     }
 
-    /// The condition that an element stands in the first run of a part.
-    pub(super) fn first_run(&self, inst: &Inst) -> Option<Dim> {
+    /// The condition that an element stands in the first run of a part, and what is chosen by it; none if this is about something else.
+    pub(super) fn by_run(&mut self, map: Map, inst: &Inst) -> Option<Checked<Held>> {
+        match map {
+            Map::Lt => {
+                self.early[inst.results[0]] = Some(self.first_run(inst)?);
+                Some(Ok(Held::default()))
+            }
+            Map::Where => {
+                let runs = [1, 2].map(|at| self.held[inst.args[at]].run);
+                if runs == [None, None] {
+                    return None;
+                }
+                let right = self.early[inst.args[0]].is_some_and(|dim| runs == [Some((dim, false)), Some((dim, true))]);
+                Some(need(right, "positions of the other run are chosen").map(|()| Held::default()))
+            }
+            _ => None,
+        }
+    }
+
+    fn first_run(&self, inst: &Inst) -> Option<Dim> {
         let dim = self.positions[inst.args[0]].filter(|dim| self.sharded.cuts.is_balanced(*dim))?;
         let half = self.defined[inst.args[1]].map(|at| &self.body.insts[at].op);
         let size = self.sharded.graph.dims[dim].size as i64;
         matches!(half, Some(Op::Integer(number)) if 2 * number == size).then_some(dim)
     }
 
-    /// One value in the first run, another in the second; none if the condition is another one.
-    pub(super) fn chosen_run(&self, inst: &Inst) -> Option<Checked<Held>> {
-        let dim = self.early[inst.args[0]]?;
-        let (first, second) = (&self.held[inst.args[1]], &self.held[inst.args[2]]);
-        if first.runs.is_empty() && second.runs.is_empty() {
-            return None;
-        }
-        let (mut runs, mut others) = (first.runs.clone(), second.runs.clone());
-        let right = runs.remove(&dim) == Some(false) && others.remove(&dim) == Some(true) && runs == others;
-        let same = Held { runs: Runs::new(), ..first.clone() } == Held { runs: Runs::new(), ..second.clone() };
-        Some(need(right && same, "a value of the other run is chosen").map(|()| Held { runs, ..first.clone() }))
-    }
-
-    /// Random numbers count on where their elements do; those of a balanced part in one of its runs.
+    /// Random numbers count on where their elements do.
     pub(super) fn random(&self, random: &Random, inst: &Inst) -> Checked<Held> {
         let Random::Uniform { cuts, .. } = random;
         let own: Vec<Dim> = self.body.ty(inst.results[0]).dims.iter().copied().filter(|dim| !self.cut(*dim).is_empty()).collect();
         let matches = |dim: Dim, cut: &Cut| {
-            let of = self.cut(dim);
-            let layout = (cut.run != Run::All) == self.sharded.cuts.is_balanced(dim);
-            cut.dim == dim && layout && cut.axes == self.sharded.mesh.names(of) && cut.parts == self.sharded.mesh.size(of)
+            let (of, mesh) = (self.cut(dim), &self.sharded.mesh);
+            let layout = cut.balanced == self.sharded.cuts.is_balanced(dim);
+            cut.dim == dim && layout && cut.axes == mesh.names(of) && cut.parts == mesh.size(of)
         };
         let right = own.iter().all(|dim| cuts.iter().any(|cut| matches(*dim, cut)));
         need(right && cuts.len() == own.len(), "its cuts are not those of its dims")?;
-        let runs = cuts.iter().filter(|cut| cut.run != Run::All).map(|cut| (cut.dim, cut.run == Run::Second));
-        Ok(Held { runs: runs.collect(), ..Held::default() })
+        Ok(Held::default())
     }
 }
 

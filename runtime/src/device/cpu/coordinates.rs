@@ -19,17 +19,20 @@ pub(super) fn of_plan(plan: &Plan) -> Vec<Coordinate> {
 
 fn of_kernel(kernel: &KernelData) -> Vec<Coordinate> {
     match &kernel.skeleton {
-        Skeleton::Rows(rows) => rows.nodes.values().flat_map(of_node).cloned().collect(),
+        Skeleton::Rows(rows) => rows.nodes.values().flat_map(of_node).collect(),
         Skeleton::Attention(attention) | Skeleton::AttentionGrad(attention) => attention.coordinates(),
         Skeleton::Contract { .. } | Skeleton::Segmented | Skeleton::Collective(_) => Vec::new(),
     }
 }
 
-fn of_node(node: &NodeData) -> &[Coordinate] {
+fn of_node(node: &NodeData) -> Vec<Coordinate> {
     match node {
-        NodeData::Coordinate(coordinate) => std::slice::from_ref(coordinate),
-        NodeData::Random { origin, .. } => origin,
-        NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Load { .. } | NodeData::Position { .. } => &[],
-        NodeData::Map { .. } | NodeData::Reduce { .. } | NodeData::Scan { .. } => &[],
+        NodeData::Coordinate(coordinate) => vec![coordinate.clone()],
+        NodeData::Random { origin, runs, .. } => {
+            let runs = runs.iter().flat_map(|runs| [runs.first.clone(), runs.second()]);
+            origin.iter().cloned().chain(runs).collect()
+        }
+        NodeData::Const(_) | NodeData::Integer(_) | NodeData::Scalar(_) | NodeData::Load { .. } | NodeData::Position { .. } => Vec::new(),
+        NodeData::Map { .. } | NodeData::Reduce { .. } | NodeData::Scan { .. } => Vec::new(),
     }
 }

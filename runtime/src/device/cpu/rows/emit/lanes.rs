@@ -5,11 +5,12 @@
 use super::{Emitter, Time, Words, flags, routine_of};
 use crate::device::cpu::math;
 use crate::device::cpu::rows::routines;
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use cranelift_entity::{EntityRef, EntitySet, SecondaryMap};
 use meshwright_plan::Element;
 use meshwright_plan::kernel::level::Level;
-use meshwright_plan::kernel::{Effect, Map, Node, NodeData};
+use meshwright_plan::kernel::{Effect, Map, Node, NodeData, Runs};
 
 /// The lanes that code is emitted for: a vector of a group of 16, or a single one.
 pub(super) struct Lanes<'l> {
@@ -345,10 +346,14 @@ impl Emitter<'_, '_> {
                 let carry = self.b.ins().stack_addr(types::I64, carry, 0);
                 self.call(routines::scan as *const () as usize, &[types::I64; 3], &[data, count, carry]);
             }
-            NodeData::Random { site, strides, micro, origin } => {
+            NodeData::Random { site, strides, micro, origin, runs } => {
                 let mut index = self.random_index(tile, strides, *micro);
                 for coordinate in origin {
                     let part = self.coordinate(coordinate);
+                    index = self.b.ins().iadd(index, part);
+                }
+                for runs in runs {
+                    let part = self.run(runs);
                     index = self.b.ins().iadd(index, part);
                 }
                 self.random_call(data, count, index, *site, strides);
@@ -372,6 +377,15 @@ impl Emitter<'_, '_> {
             index = self.b.ins().iadd(index, part);
         }
         index
+    }
+
+    /// What the run adds in which the current row stands.
+    fn run(&mut self, runs: &Runs) -> Value {
+        let (first, second) = (self.coordinate(&runs.first), self.coordinate(&runs.second()));
+        let position = self.position(runs.dim, 0);
+        let half = self.b.ins().iconst(types::I64, (self.kernel.dims[runs.dim].size / 2) as i64);
+        let early = self.b.ins().icmp(IntCC::UnsignedLessThan, position, half);
+        self.b.ins().select(early, first, second)
     }
 
     fn random_call(&mut self, data: Value, count: Value, index: Value, site: u64, strides: &[u64]) {

@@ -12,10 +12,12 @@ use meshwright_plan::kernel::{
 };
 use meshwright_plan::mesh::Coordinate;
 
-/// The coordinates that launches of the tests bring, with their values: one needs more than 32 bits.
+/// The coordinates that launches of the tests bring, with their values: one needs more than 32 bits, the last two are the runs of one part.
 pub(super) fn coordinates() -> Vec<(Coordinate, u64)> {
     let along = |axis: &str, times, value| (Coordinate { axes: vec![axis.into()], times, back: 0, second: false }, value);
-    vec![along("data", 3, 12), along("tensor", 1 << 33, 5 << 33)]
+    let second = |(first, _): (Coordinate, u64), value| (Coordinate { second: true, ..first }, value);
+    let first = along("ring", 100, 200);
+    vec![along("data", 3, 12), along("tensor", 1 << 33, 5 << 33), first.clone(), second(first, 700)]
 }
 
 /// A kernel under construction.

@@ -6,7 +6,7 @@ mod plain;
 use cranelift_entity::EntityRef;
 use maker::{Maker, coordinates};
 use meshwright_plan::Element;
-use meshwright_plan::kernel::{Access, Axis, Map, NodeData, Reduce};
+use meshwright_plan::kernel::{Access, Axis, Map, NodeData, Reduce, Runs};
 
 const LANES: [u64; 8] = [1, 3, 16, 17, 64, 100, 515, 1100];
 
@@ -218,8 +218,8 @@ fn positions_and_random_numbers() {
         let y = k.dense(Access::Write);
         let row = k.operand(Element::F32, Access::Write, &[4, 1, 0], 0);
         let strides: Vec<u64> = k.strides().iter().map(|stride| *stride as u64).collect();
-        let random = k.node(NodeData::Random { site: 77, strides, micro: 1000, origin: vec![] });
-        let by_row = k.node(NodeData::Random { site: 78, strides: vec![4, 1, 0], micro: 12, origin: vec![] });
+        let random = k.node(NodeData::Random { site: 77, strides, micro: 1000, origin: vec![], runs: vec![] });
+        let by_row = k.node(NodeData::Random { site: 78, strides: vec![4, 1, 0], micro: 12, origin: vec![], runs: vec![] });
         let [outer, inner, lane] = [0, 1, 2].map(|dim| k.node(NodeData::Position { dim: Axis::new(dim), micro: 3 * (dim == 0) as u64 }));
         let sum = k.map(Map::Add, &[outer, inner]);
         let sum = k.map(Map::Mul, &[sum, lane]);
@@ -234,13 +234,13 @@ fn positions_and_random_numbers() {
 #[test]
 fn coordinates_shift_positions_and_random_numbers() {
     for lanes in LANES {
-        let [(data, _), (tensor, _)]: [_; 2] = coordinates().try_into().expect("two coordinates");
+        let [(data, _), (tensor, _), ..]: [_; 4] = coordinates().try_into().expect("four coordinates");
         let mut k = Maker::new(&[3, 4], lanes);
         let y = k.dense(Access::Write);
         let row = k.operand(Element::F32, Access::Write, &[4, 1, 0], 0);
         let strides: Vec<u64> = k.strides().iter().map(|stride| *stride as u64).collect();
-        let random = k.node(NodeData::Random { site: 77, strides, micro: 1000, origin: vec![data.clone(), tensor.clone()] });
-        let by_row = k.node(NodeData::Random { site: 78, strides: vec![4, 1, 0], micro: 12, origin: vec![tensor] });
+        let random = k.node(NodeData::Random { site: 77, strides, micro: 1000, origin: vec![data.clone(), tensor.clone()], runs: vec![] });
+        let by_row = k.node(NodeData::Random { site: 78, strides: vec![4, 1, 0], micro: 12, origin: vec![tensor], runs: vec![] });
         let start = k.node(NodeData::Coordinate(data));
         let lane = k.node(NodeData::Position { dim: Axis::new(2), micro: 0 });
         let at = k.map(Map::Add, &[start, lane]);
@@ -249,6 +249,25 @@ fn coordinates_shift_positions_and_random_numbers() {
         k.store(y, value);
         k.store(row, by_row);
         k.check();
+    }
+}
+
+#[test]
+fn random_numbers_count_on_in_the_run_of_their_row() {
+    for lanes in LANES {
+        let [(data, _), _, (first, _), _]: [_; 4] = coordinates().try_into().expect("four coordinates");
+        for dim in [0, 1] {
+            let mut k = Maker::new(&[4, 6], lanes);
+            let y = k.dense(Access::Write);
+            let row = k.operand(Element::F32, Access::Write, &[6, 1, 0], 0);
+            let strides: Vec<u64> = k.strides().iter().map(|stride| *stride as u64).collect();
+            let runs = || vec![Runs { dim: Axis::new(dim), first: first.clone() }];
+            let random = k.node(NodeData::Random { site: 77, strides, micro: 1000, origin: vec![data.clone()], runs: runs() });
+            let by_row = k.node(NodeData::Random { site: 78, strides: vec![6, 1, 0], micro: 12, origin: vec![], runs: runs() });
+            k.store(y, random);
+            k.store(row, by_row);
+            k.check();
+        }
     }
 }
 

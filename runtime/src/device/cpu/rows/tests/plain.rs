@@ -7,7 +7,7 @@ use crate::state::philox::{mix, philox, uniform};
 use cranelift_entity::{EntityRef, PrimaryMap};
 use meshwright_plan::Element;
 use meshwright_plan::kernel::level::Level;
-use meshwright_plan::kernel::{Effect, Gather, KernelData, Map, Move, Node, NodeData, Reduce, Role, Rows, Slot};
+use meshwright_plan::kernel::{Effect, Gather, KernelData, Map, Move, Node, NodeData, Reduce, Role, Rows, Runs, Slot};
 use meshwright_plan::mesh::Coordinate;
 
 /// One element of any type.
@@ -172,10 +172,14 @@ impl Plain<'_> {
                 map(*op, &args)
             }
             NodeData::Coordinate(coordinate) => I(self.given.coordinate(coordinate) as i32),
-            NodeData::Random { site, strides, micro, origin } => {
+            NodeData::Random { site, strides, micro, origin, runs } => {
                 let element: u64 = strides.iter().zip(&index).map(|(stride, index)| stride * *index as u64).sum();
                 let origin: u64 = origin.iter().map(|coordinate| self.given.coordinate(coordinate)).sum();
-                let element = element + origin + micro * self.given.micro;
+                let run = |runs: &Runs| {
+                    let early = index[runs.dim.index()] < self.kernel.dims[runs.dim].size as usize / 2;
+                    self.given.coordinate(&if early { runs.first.clone() } else { runs.second() })
+                };
+                let element = element + origin + runs.iter().map(run).sum::<u64>() + micro * self.given.micro;
                 let key = mix(mix(self.given.seed) ^ site);
                 let counter = [element as u32, (element >> 32) as u32, self.given.step as u32, self.given.iteration as u32];
                 F(uniform(philox(counter, [key as u32, (key >> 32) as u32])[0]))
