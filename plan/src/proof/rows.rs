@@ -16,6 +16,8 @@ struct Value {
     varies: Set,
     /// Axes along which it differs because it was made from the rank's number, not because a dim is cut.
     own: Set,
+    /// Those of them along which it may say which rank this is, as a mask does: not what was looked up by such a number, which is the table's.
+    says: Set,
     /// The constant 0.
     zero: bool,
 }
@@ -74,7 +76,7 @@ impl<'a> Typing<'a> {
             NodeData::Const(value) => Ok(Value { zero: *value == 0.0, ..Value::default() }),
             NodeData::Integer(value) => Ok(Value { zero: *value == 0, ..Value::default() }),
             NodeData::Scalar(_) => Ok(Value::default()),
-            NodeData::Coordinate(own) => Ok(Value { own: self.axes(own), ..Value::default() }),
+            NodeData::Coordinate(own) => Ok(Value { own: self.axes(own), says: self.axes(own), ..Value::default() }),
             NodeData::Load { slot, gather, .. } => self.load(*slot, *gather, node),
             NodeData::Position { dim, .. } => Ok(Value { varies: self.dim(*dim), ..Value::default() }),
             NodeData::Map { op, args } => {
@@ -102,19 +104,19 @@ impl<'a> Typing<'a> {
         // numbers that are no values (positions, choices) may be made from the rank's own
         let number = self.launch.kernel.operands[slot].element != Element::F32 && held.most != Set::ALL;
         let made = if number { held.most.without(cut) } else { Set::NONE };
-        let Some(gather) = gather else { return Ok(Value { partial: held.partial, varies: cut, own: made, zero: held.zero }) };
+        let Some(gather) = gather else { return Ok(Value { partial: held.partial, varies: cut, own: made, says: made, zero: held.zero }) };
         let index = self.values[gather.index];
         if !index.partial.is_whole() {
             return Err(self.fault(node, "is looked up by a partial index"));
         }
         // a part of a table answers only for its own entries
         let own = index.own.with(held.least.without(cut)).with(made);
-        Ok(Value { partial: held.partial, varies: cut.with(index.varies), own, zero: held.zero })
+        Ok(Value { partial: held.partial, varies: cut.with(index.varies), own, says: made, zero: held.zero })
     }
 
     fn map(&self, node: Node, op: Map, args: &[Value]) -> Result<Value, Fault> {
         let union = |pick: fn(&Value) -> Set| args.iter().fold(Set::NONE, |set, arg| set.with(pick(arg)));
-        let plain = Value { varies: union(|arg| arg.varies), own: union(|arg| arg.own), ..Value::default() };
+        let plain = Value { varies: union(|arg| arg.varies), own: union(|arg| arg.own), says: union(|arg| arg.says), ..Value::default() };
         match (op, args) {
             (Map::Add | Map::Sub, [a, b]) => self.equal(node, *a, *b, plain),
             (Map::Mul, [a, b]) => self.product(node, *a, *b, plain),
@@ -164,11 +166,11 @@ impl<'a> Typing<'a> {
         if mixed || !condition.partial.is_whole() || value.partial.all().meets(condition.varies.with(condition.own)) {
             return Err(self.fault(node, "chooses between values that are not equally partial, or by what differs between their parts"));
         }
-        let selects = condition.own.without(self.points(self.levels[node]));
+        let selects = condition.says.without(self.points(self.levels[node]));
         if !masked || selects.is_empty() {
             return Ok(Value { partial: value.partial, zero: a.zero && b.zero, ..plain });
         }
-        Ok(Value { partial: value.partial.with(Reduce::Sum, selects), own: plain.own.without(selects), ..plain })
+        Ok(Value { partial: value.partial.with(Reduce::Sum, selects), own: plain.own.without(selects), says: plain.says.without(selects), ..plain })
     }
 
     /// A reduction over points that these axes cut.
@@ -180,7 +182,7 @@ impl<'a> Typing<'a> {
             );
         }
         let partial = value.partial.with(op, cut);
-        Ok(Value { partial, varies: value.varies.without(cut), own: value.own.without(cut), zero: false })
+        Ok(Value { partial, varies: value.varies.without(cut), own: value.own.without(cut), says: value.says.without(cut), zero: false })
     }
 
     fn scanned(&self, node: Node, value: Value) -> Result<Value, Fault> {
