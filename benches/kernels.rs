@@ -115,7 +115,7 @@ fn alone(of: &Plan, kernel: &KernelData, at: &[u64]) -> Plan {
         bindings.push(Address { region, offset: 0, micro: 0, layer: 0, accumulate: CallAccumulate::Write });
     }
     let kernel = plan.kernels.push(kernel.clone());
-    let launches = vec![Launch { kernel, places, accumulate: Accumulate::Write }];
+    let launches = vec![Launch { kernel, places, accumulate: Accumulate::Write, last: 0 }];
     let program = plan.programs.push(ProgramData { name: "alone".into(), params, launches });
     let body = vec![Item::Call(Call { program, bindings, iteration: (0, 0) })];
     plan.entries.push(Entry { name: "step".into(), body });

@@ -43,6 +43,15 @@ pub struct Launch {
     pub places: Vec<Place>,
     /// For the kernel's accumulating operands (`Access::Accumulate`): written or added to.
     pub accumulate: Accumulate,
+    /// A bit for each operand, the first one lowest: what stands in scratch memory there is needed no more after this launch.
+    pub last: u64,
+}
+
+impl Launch {
+    /// Whether what stands at an operand's place is needed no more after this launch.
+    pub fn is_last(&self, operand: usize) -> bool {
+        operand < 64 && self.last >> operand & 1 == 1
+    }
 }
 
 /// Whether an accumulating operand is written or added to.

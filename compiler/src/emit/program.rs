@@ -2,7 +2,7 @@
 
 use crate::fuse::ir::{Buffer, Fused};
 use crate::graph::ir::Role;
-use crate::memory::scratch;
+use crate::memory::{last, scratch};
 use cranelift_entity::PrimaryMap;
 use meshwright_plan::kernel::{Access, Kernel, KernelData, Operand};
 use meshwright_plan::program::{Launch, Param, Place, Program, ProgramData};
@@ -72,7 +72,12 @@ impl Programs {
                 Place { param, offset: at.offset + offset }
             };
             let places = launch.places.iter().map(place).collect();
-            launches.push(Launch { kernel: self.kernel(&launch.kernel), places, accumulate: launch.accumulate });
+            launches.push(Launch { kernel: self.kernel(&launch.kernel), places, accumulate: launch.accumulate, last: 0 });
+        }
+        if let Some(scratch) = keys.iter().position(|key| *key == Key::Scratch) {
+            let operands: Vec<Vec<Operand>> =
+                fused.launches.iter().map(|launch| launch.kernel.operands.values().cloned().collect()).collect();
+            last::mark(&mut launches, &operands, scratch as u32);
         }
         self.scratch_bytes = self.scratch_bytes.max(scratch.bytes);
         let program = self.program(ProgramData { name, params, launches });

@@ -6,6 +6,7 @@
 //! Frames of equal calls have equal sizes and stand one after the other, so that a run of calls is an affine function of its number.
 
 pub mod frames;
+pub mod last;
 pub mod scratch;
 pub mod state;
 

@@ -44,8 +44,9 @@ impl Line {
 }
 
 /// Two characters before one: the first that fits is taken.
-const SIGNS: [&str; 25] =
-    ["..", "+=", "?=", "==", "!=", "<=", "[", "]", "(", ")", ",", ";", ":", "=", "<", "+", "-", "*", "/", "%", "$", "\\", ">", "|", "&"];
+const SIGNS: [&str; 26] = [
+    "..", "+=", "?=", "==", "!=", "<=", "!", "[", "]", "(", ")", ",", ";", ":", "=", "<", "+", "-", "*", "/", "%", "$", "\\", ">", "|", "&",
+];
 
 /// All lines that hold tokens.
 pub(super) fn lines(text: &str) -> Result<Vec<Line>, ParseError> {

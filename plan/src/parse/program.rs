@@ -43,8 +43,8 @@ impl Reader {
             return Err(called);
         }
         let mut places = Vec::new();
-        let mut accumulate = None;
-        for operand in data.operands.values() {
+        let (mut accumulate, mut last) = (None, 0);
+        for (at, operand) in data.operands.values().enumerate() {
             let expected = cursor.here(&format!("`{}=` and a place", operand.name));
             if cursor.name("an operand")? != operand.name {
                 return Err(expected);
@@ -54,8 +54,11 @@ impl Reader {
                 accumulate = Some(sign);
             }
             places.push(place(cursor, params)?);
+            if at < 64 && cursor.skip_sign("!") {
+                last |= 1 << at;
+            }
         }
-        Ok(Launch { kernel, places, accumulate: accumulate.unwrap_or(Accumulate::Write) })
+        Ok(Launch { kernel, places, accumulate: accumulate.unwrap_or(Accumulate::Write), last })
     }
 }
 

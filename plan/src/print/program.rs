@@ -1,7 +1,7 @@
 //! A program as text: what it reads and writes, then its launches, `k3 norm x=x gain=weights+589824 h=scratch`.
 //!
 //! `=` binds an operand to a place; on accumulating operands it also says that the launch overwrites, `+=` that it adds, `?=` that the
-//! call decides.
+//! call decides. `!` after a place in scratch memory: what stands there is needed no more.
 
 use super::{Text, name};
 use crate::kernel::Access;
@@ -43,11 +43,12 @@ fn params(program: &ProgramData, text: &mut Text) {
 fn launch_pieces(plan: &Plan, program: &ProgramData, launch: &Launch) -> Vec<String> {
     let Some(kernel) = plan.kernels.get(launch.kernel) else { return vec![format!("{}?", launch.kernel)] };
     let mut pieces = vec![format!("{} {}", launch.kernel, name::quoted(&kernel.name))];
-    for (operand, place) in kernel.operands.values().zip(&launch.places) {
+    for (at, (operand, place)) in kernel.operands.values().zip(&launch.places).enumerate() {
         let sign = if operand.access == Access::Accumulate { sign(launch.accumulate) } else { "=" };
         let param = program.params.get(place.param as usize).map_or_else(|| format!("param{}?", place.param), |p| name::quoted(&p.name));
         let offset = if place.offset == 0 { String::new() } else { format!("+{}", place.offset) };
-        pieces.push(format!("{}{sign}{param}{offset}", name::quoted(&operand.name)));
+        let last = if launch.is_last(at) { "!" } else { "" };
+        pieces.push(format!("{}{sign}{param}{offset}{last}", name::quoted(&operand.name)));
     }
     pieces
 }

@@ -170,7 +170,12 @@ impl<'a> Typing<'a> {
         if !masked || selects.is_empty() {
             return Ok(Value { partial: value.partial, zero: a.zero && b.zero, ..plain });
         }
-        Ok(Value { partial: value.partial.with(Reduce::Sum, selects), own: plain.own.without(selects), says: plain.says.without(selects), ..plain })
+        Ok(Value {
+            partial: value.partial.with(Reduce::Sum, selects),
+            own: plain.own.without(selects),
+            says: plain.says.without(selects),
+            ..plain
+        })
     }
 
     /// A reduction over points that these axes cut.

@@ -14,7 +14,7 @@
 //!   the mesh has along the axes; reductions are sums, maxima, minima of f32;
 //! - programs: every place of a launch is aligned and lies in its parameter; operands that are written overlap no other, but for a read and
 //!   a write of the same elements in the same order by an elementwise kernel or an all-reduce; parameters are marked written if and only if they are; what
-//!   is bound to scratch memory is written before it is read;
+//!   is bound to scratch memory is written before it is read, and not read after the launch that is marked as its last use;
 //! - entries: loops are not empty; every binding is aligned and inside its region for all values of the loops' indices; written parameters
 //!   overlap no other parameter of the call; what is started beside the calls consists of collectives.
 
@@ -26,6 +26,7 @@ mod program;
 mod rows;
 mod rule;
 mod scalar;
+mod scratch;
 mod state;
 mod view;
 

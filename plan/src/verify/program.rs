@@ -3,8 +3,8 @@
 use super::view::View;
 use super::{Report, Rule};
 use crate::kernel::{Access, Collective, Exchange, NodeData, Operand, Skeleton, Slot};
-use crate::program::{Accumulate, Item, Launch, Place};
-use crate::{KernelData, Plan, Program, ProgramData, RegionKind};
+use crate::program::{Accumulate, Launch, Place};
+use crate::{KernelData, Plan, ProgramData};
 use std::collections::BTreeSet;
 
 /// The program.
@@ -27,7 +27,7 @@ pub(super) fn program(plan: &Plan, program: &ProgramData, report: &mut Report) {
         report.check(marked, Rule::ParamWritten, || format!("{} is marked wrongly as written or not", param.name));
     }
     if report.violations.len() == before {
-        scratch(plan, program, report);
+        super::scratch::scratch(plan, program, report);
     }
 }
 
@@ -129,85 +129,4 @@ fn view(kernel: &KernelData, slot: Slot, start: u64) -> View {
     let view = View { start, dims, unit };
     let whole = View::range(start, operand.extent.saturating_mul(unit));
     if view.end() == whole.end() { view } else { whole }
-}
-
-/// What is bound to scratch memory is written before it is read.
-fn scratch(plan: &Plan, program: &ProgramData, report: &mut Report) {
-    let bound = scratch_params(plan, program);
-    let mut written: Vec<Ranges> = vec![Ranges::default(); program.params.len()];
-    for (number, launch) in program.launches.iter().enumerate() {
-        let Some(kernel) = plan.kernels.get(launch.kernel) else { continue };
-        let placed = || kernel.operands.values().zip(&launch.places).filter(|(_, place)| bound.contains(&place.param));
-        let range = |operand: &Operand, place: &Place| (place.offset, place.offset + operand.extent * operand.element.bytes());
-        for (operand, place) in placed() {
-            let adds = operand.access == Access::Accumulate && launch.accumulate == Accumulate::Add;
-            let known = !(operand.access == Access::Read || adds) || written[place.param as usize].covers(range(operand, place));
-            report.check(known, Rule::ScratchRead, || {
-                let name = &program.params[place.param as usize].name;
-                format!("launch {} reads {} at {name}+{} before it is written", number + 1, operand.name, place.offset)
-            });
-        }
-        for (operand, place) in placed() {
-            match operand.access {
-                Access::Read => {}
-                Access::Write | Access::Accumulate => written[place.param as usize].add(range(operand, place)),
-                Access::Scratch => written[place.param as usize].remove(range(operand, place)),
-            }
-        }
-    }
-}
-
-/// Parameters called `scratch` by all calls: bound to a region of that kind wherever the program is called.
-fn scratch_params(plan: &Plan, program: &ProgramData) -> BTreeSet<u32> {
-    let number = plan.programs.iter().find(|(_, data)| std::ptr::eq(*data, program)).map(|(number, _)| number);
-    let mut kinds: Vec<Vec<RegionKind>> = vec![Vec::new(); program.params.len()];
-    if let Some(number) = number {
-        plan.entries.iter().for_each(|entry| collect(plan, number, &entry.body, &mut kinds));
-    }
-    // memory that is written by another program of the timeline may be scratch, too: only what this program writes is its own
-    let own = |index: usize| program.params.get(index).is_some_and(|param| param.written);
-    let scratch = |kinds: &Vec<RegionKind>| !kinds.is_empty() && kinds.iter().all(|kind| *kind == RegionKind::Scratch);
-    (0u32..).zip(&kinds).filter(|(index, kinds)| scratch(kinds) && own(*index as usize)).map(|(index, _)| index).collect()
-}
-
-fn collect(plan: &Plan, number: Program, items: &[Item], kinds: &mut [Vec<RegionKind>]) {
-    for item in items {
-        match item {
-            Item::Loop { body, .. } => collect(plan, number, body, kinds),
-            Item::Call(call) | Item::Start(_, call) if call.program == number => {
-                for (kinds, address) in kinds.iter_mut().zip(&call.bindings) {
-                    kinds.extend(plan.arena.regions.get(address.region).map(|region| region.kind));
-                }
-            }
-            Item::Call(_) | Item::Start(..) | Item::Join(_) | Item::Control => {}
-        }
-    }
-}
-
-/// Bytes that are known to be written: sorted, disjoint ranges.
-#[derive(Clone, Default)]
-struct Ranges(Vec<(u64, u64)>);
-
-impl Ranges {
-    fn add(&mut self, (mut start, mut end): (u64, u64)) {
-        self.0.retain(|(first, last)| {
-            let meets = *first <= end && start <= *last;
-            if meets {
-                start = start.min(*first);
-                end = end.max(*last);
-            }
-            !meets
-        });
-        self.0.push((start, end));
-        self.0.sort_unstable();
-    }
-
-    fn remove(&mut self, (start, end): (u64, u64)) {
-        let cut = |(first, last): (u64, u64)| [(first, last.min(start)), (first.max(end), last)].into_iter().filter(|(a, b)| a < b);
-        self.0 = std::mem::take(&mut self.0).into_iter().flat_map(cut).collect();
-    }
-
-    fn covers(&self, (start, end): (u64, u64)) -> bool {
-        start >= end || self.0.iter().any(|(first, last)| *first <= start && end <= *last)
-    }
 }

@@ -83,7 +83,7 @@ fn verify_plan(fused: &Fused, program: &Program) {
     let params = fused.buffers.iter().map(param).collect();
     let launches = fused.launches.iter().map(|launch| {
         let places = launch.places.iter().map(|(buffer, offset)| Place { param: buffer.as_u32(), offset: *offset }).collect();
-        Launch { kernel: plan.kernels.push(launch.kernel.clone()), places, accumulate: launch.accumulate }
+        Launch { kernel: plan.kernels.push(launch.kernel.clone()), places, accumulate: launch.accumulate, last: 0 }
     });
     let launches = launches.collect();
     plan.programs.push(ProgramData { name: "test".to_string(), params, launches });
