@@ -65,19 +65,14 @@ impl Programs {
         };
         let (keys, params) = parameters(&fused, &located);
         let mut launches = Vec::new();
-        for launch in &fused.launches {
+        for (launch, last) in fused.launches.iter().zip(last::uses(&fused)) {
             let place = |(buffer, offset): &(Buffer, u64)| {
                 let at = located(*buffer);
                 let param = keys.iter().position(|key| *key == at.key).unwrap_or(0) as u32;
                 Place { param, offset: at.offset + offset }
             };
             let places = launch.places.iter().map(place).collect();
-            launches.push(Launch { kernel: self.kernel(&launch.kernel), places, accumulate: launch.accumulate, last: 0 });
-        }
-        if let Some(scratch) = keys.iter().position(|key| *key == Key::Scratch) {
-            let operands: Vec<Vec<Operand>> =
-                fused.launches.iter().map(|launch| launch.kernel.operands.values().cloned().collect()).collect();
-            last::mark(&mut launches, &operands, scratch as u32);
+            launches.push(Launch { kernel: self.kernel(&launch.kernel), places, accumulate: launch.accumulate, last });
         }
         self.scratch_bytes = self.scratch_bytes.max(scratch.bytes);
         let program = self.program(ProgramData { name, params, launches });

@@ -1,66 +1,77 @@
-//! Last uses: the launch after which what stands in a program's scratch memory is needed no more.
+//! Last uses: the launch after which a write to a program's temporaries is needed no more.
 //!
-//! Analysis. Requires launches whose places in scratch memory are final. Ensures marks by which every write can be followed from the launch that
-//! makes it to the last one that reads it; a write that is only read together with one that is needed longer has none.
+//! Analysis. Ensures marks by which every write can be followed from the launch that makes it to the last one that reads it; a write that is only
+//! read together with one that is needed longer has none.
 
+use crate::fuse::ir::{Buffer, Fused, FusedLaunch};
 use meshwright_plan::kernel::{Access, Operand};
-use meshwright_plan::program::{Accumulate, Launch, Place};
+use meshwright_plan::program::Accumulate;
 use std::ops::Range;
 
-/// A write, and its last use: launch and operand.
+/// A write, and the launch of its last use.
 struct Write {
+    buffer: Buffer,
     range: Range<u64>,
-    last: (usize, usize),
+    last: usize,
+    /// A later write has taken its place.
     over: bool,
 }
 
-/// A use of scratch memory, and the writes that it touches.
+/// An operand of a launch, and the writes that it touches.
 struct Use {
     at: (usize, usize),
     touched: Vec<usize>,
 }
 
-/// Marks the last uses of what stands in parameter `scratch`. `operands`: of each launch's kernel.
-pub fn mark(launches: &mut [Launch], operands: &[Vec<Operand>], scratch: u32) {
+/// For each launch the operands that are the last to use something, as [`meshwright_plan::program::Launch::last`] has them.
+pub fn uses(fused: &Fused) -> Vec<u64> {
     let (mut writes, mut uses): (Vec<Write>, Vec<Use>) = (Vec::new(), Vec::new());
-    for (number, (launch, operands)) in launches.iter().zip(operands).enumerate() {
-        let placed = || operands.iter().zip(&launch.places).enumerate().filter(|(_, (_, place))| place.param == scratch);
-        for (at, (operand, place)) in placed().filter(|(_, (operand, _))| reads(operand, launch.accumulate)) {
-            let range = range(operand, place);
-            let touched: Vec<usize> =
-                (0..writes.len()).filter(|write| !writes[*write].over && meets(&writes[*write].range, &range)).collect();
-            touched.iter().for_each(|write| writes[*write].last = (number, at));
+    for (number, launch) in fused.launches.iter().enumerate() {
+        for (at, operand, buffer, range) in placed(fused, launch).filter(|(_, operand, ..)| reads(operand, launch.accumulate)) {
+            let meets =
+                |write: &Write| !write.over && write.buffer == buffer && write.range.start < range.end && range.start < write.range.end;
+            let touched: Vec<usize> = (0..writes.len()).filter(|write| meets(&writes[*write])).collect();
+            touched.iter().for_each(|write| writes[*write].last = number);
             // what is added to goes on as what is written there
             if operand.access == Access::Read {
                 uses.push(Use { at: (number, at), touched });
             }
         }
-        for (at, (operand, place)) in placed().filter(|(_, (operand, _))| operand.access != Access::Read) {
-            let range = range(operand, place);
-            let covered = |write: &&mut Write| range.start <= write.range.start && write.range.end <= range.end;
+        for (at, _, buffer, range) in placed(fused, launch).filter(|(_, operand, ..)| stays(operand)) {
+            let covered = |write: &&mut Write| write.buffer == buffer && range.start <= write.range.start && write.range.end <= range.end;
             writes.iter_mut().filter(covered).for_each(|write| write.over = true);
-            if operand.access != Access::Scratch {
-                uses.push(Use { at: (number, at), touched: vec![writes.len()] });
-                writes.push(Write { range, last: (number, at), over: false });
-            }
+            uses.push(Use { at: (number, at), touched: vec![writes.len()] });
+            writes.push(Write { buffer, range, last: number, over: false });
         }
     }
-    for Use { at, touched } in uses {
-        // two operands of one launch may read one write: either mark ends it
-        if !touched.is_empty() && touched.iter().all(|write| writes[*write].last.0 == at.0) && at.1 < 64 {
-            launches[at.0].last |= 1 << at.1;
+    marks(fused.launches.len(), &uses, &writes)
+}
+
+fn marks(launches: usize, uses: &[Use], writes: &[Write]) -> Vec<u64> {
+    let mut marks = vec![0; launches];
+    let mut ended: Vec<usize> = Vec::new();
+    for Use { at: (launch, operand), touched } in uses {
+        // of several operands of a launch that read one write, the first has the mark
+        let new = touched.iter().any(|write| !ended.contains(write));
+        if new && touched.iter().all(|write| writes[*write].last == *launch) && *operand < 64 {
+            marks[*launch] |= 1 << operand;
+            ended.extend(touched);
         }
     }
+    marks
+}
+
+/// The operands of a launch that stand in temporaries.
+fn placed<'f>(fused: &'f Fused, launch: &'f FusedLaunch) -> impl Iterator<Item = (usize, &'f Operand, Buffer, Range<u64>)> {
+    let all = launch.kernel.operands.values().zip(&launch.places).enumerate();
+    let own = all.filter(|(_, (_, (buffer, _)))| fused.buffers[*buffer].role.is_none());
+    own.map(|(at, (operand, (buffer, offset)))| (at, operand, *buffer, *offset..offset + operand.extent * operand.element.bytes()))
 }
 
 fn reads(operand: &Operand, accumulate: Accumulate) -> bool {
     operand.access == Access::Read || (operand.access == Access::Accumulate && accumulate != Accumulate::Write)
 }
 
-fn range(operand: &Operand, place: &Place) -> Range<u64> {
-    place.offset..place.offset + operand.extent * operand.element.bytes()
-}
-
-fn meets(one: &Range<u64>, other: &Range<u64>) -> bool {
-    one.start < other.end && other.start < one.end
+fn stays(operand: &Operand) -> bool {
+    matches!(operand.access, Access::Write | Access::Accumulate)
 }

@@ -17,8 +17,8 @@
 //!   nothing that it reads is written; nothing is in flight at the control word or in the end (`streams`).
 //!
 //! What it does not see, and what numbers have to show: constant factors inside kernels; which of two dims an axis cuts, and how a collective's
-//! view orders its rows; one layer's weights in the place of another's, or any value in the place of one of the same kind, a place that is
-//! reused too early by such a value among them; elements that several ranks hold counted more than once in a norm.
+//! view orders its rows; one layer's weights in the place of another's, or any value that passes between programs in the place of one of the
+//! same kind (inside of programs, marks of last uses tell: [`crate::verify`]); elements that several ranks hold counted more than once in a norm.
 
 mod contents;
 mod memory;

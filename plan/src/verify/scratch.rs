@@ -1,6 +1,6 @@
 //! Scratch memory of a program: nothing is read before it is written, nor after it was needed no more.
 //!
-//! Requires sound kernels and places. Every write is followed to the launch that a mark calls its last use. So a launch that is lost, or a place that
+//! Requires sound kernels and places. Every write is followed to the launch that a mark calls its last use; each mark ends at least one. So a launch that is lost, or a place that
 //! is used again too early, leaves somebody reading what is not there: a plan says twice where its values stand, by offsets and by lifetimes.
 
 use super::{Report, Rule};
@@ -27,16 +27,19 @@ pub(super) fn scratch(plan: &Plan, program: &ProgramData, report: &mut Report) {
         }
         for (at, (operand, place)) in placed() {
             if operand.access == Access::Read && launch.is_last(at) {
-                written[place.param as usize].end(range(operand, place));
+                let ended = written[place.param as usize].end(range(operand, place));
+                report.check(ended > 0, Rule::ScratchRead, || {
+                    format!("launch {} ends what {} reads, and nothing is left there to end", number + 1, operand.name)
+                });
             }
         }
         for (at, (operand, place)) in placed() {
             let writes = &mut written[place.param as usize];
             match operand.access {
                 Access::Read => {}
-                Access::Write | Access::Accumulate if launch.is_last(at) => writes.end(range(operand, place)),
+                Access::Write | Access::Accumulate if launch.is_last(at) => drop(writes.end(range(operand, place))),
                 Access::Write | Access::Accumulate => writes.add(range(operand, place)),
-                Access::Scratch => writes.end(range(operand, place)),
+                Access::Scratch => drop(writes.end(range(operand, place))),
             }
         }
     }
@@ -81,9 +84,11 @@ impl Writes {
         self.0.sort_unstable();
     }
 
-    /// All writes that this touches are over.
-    fn end(&mut self, (start, end): (u64, u64)) {
+    /// All writes that this touches are over; gives how many.
+    fn end(&mut self, (start, end): (u64, u64)) -> usize {
+        let before = self.0.len();
         self.0.retain(|(first, last)| *last <= start || end <= *first);
+        before - self.0.len()
     }
 
     fn covers(&self, (start, end): (u64, u64)) -> bool {
