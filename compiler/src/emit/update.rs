@@ -156,7 +156,8 @@ impl Ending<'_> {
         let state = self.state;
         let mut items: Vec<Item> = Vec::new();
         for (number, block) in state.blocks.iter().filter(|(_, block)| block.trained) {
-            let buckets = if block.is_gathered_after() { block.buckets() } else { vec![0..block.count] };
+            let together = std::iter::once(0..block.count);
+            let buckets: Vec<_> = if block.is_gathered_after() { block.buckets() } else { together.collect() };
             for copies in buckets.into_iter().rev() {
                 for (offset, stretch) in self.stretches(block) {
                     items.extend(self.job(&Job::Update, block, (offset, &stretch), copies.clone()).into_iter().map(Item::Call));
