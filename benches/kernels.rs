@@ -107,7 +107,7 @@ fn alone(of: &Plan, kernel: &KernelData, at: &[u64]) -> Plan {
         let read = matches!(operand.access, Access::Read | Access::Accumulate);
         if read && operand.element != Element::Bool {
             let bound = (operand.element == Element::I32).then(|| bound(kernel, slot));
-            let dims = vec![DimSize { name: "elements".into(), size: operand.extent, axes: vec![], balanced: false }];
+            let dims = vec![DimSize { name: "elements".into(), size: operand.extent, axes: vec![], balanced: false, padding: 0 }];
             plan.inputs.push(Input { name: operand.name.clone(), element: operand.element, bound, dims, region });
         }
         places.push(Place { param: params.len() as u32, offset: 0 });

@@ -128,7 +128,7 @@ fn shape(plan: &Plan) -> Result<(usize, usize, usize), Failure> {
     let unfit = || Failure::Usage("generate needs a model from tokens [Batch, Seq] to logits [Batch, Seq, Vocab]".into());
     let takes_tokens = |input: &meshwright_plan::Input| input.name == "tokens" && input.element == Element::I32 && input.dims.len() == 2;
     let tokens = plan.inputs.iter().position(takes_tokens).ok_or_else(unfit)?;
-    let whole = |dim: &DimSize| dim.size * plan.mesh.size(&dim.axes);
+    let whole = |dim: &DimSize| dim.whole(&plan.mesh);
     let window = whole(&plan.inputs[tokens].dims[1]);
     let output = plan.outputs.first().ok_or_else(unfit)?;
     match output.dims.as_slice() {

@@ -96,6 +96,8 @@ pub struct DimSize {
     pub axes: Vec<String>,
     /// The rank with number `c` of `n` holds two runs instead, of `size / 2` elements each: chunks `c` and `2 * n - 1 - c` of `2 * n`, in this order.
     pub balanced: bool,
+    /// So many elements at the end of the parts are no elements of the whole: its size is not a multiple of the ranks. They hold zeros.
+    pub padding: u64,
 }
 
 /// A model input: `element[dims]`, dense in row-major order, the batch dim first, for all microbatches of a step. Each microbatch is cut by the mesh
@@ -154,6 +156,13 @@ pub struct Flat {
     pub bytes: u64,
     /// Byte offset in the block at which the tensor starts.
     pub start: u64,
+}
+
+impl DimSize {
+    /// Elements of the whole dim.
+    pub fn whole(&self, mesh: &Mesh) -> u64 {
+        self.size.saturating_mul(mesh.size(&self.axes)).saturating_sub(self.padding)
+    }
 }
 
 impl Plan {

@@ -90,7 +90,7 @@ pub fn summary(plan: &Plan) -> Summary {
 
 /// Numbers of all copies of a weight, of the whole model.
 fn parameters(plan: &Plan, weight: &Weight) -> u64 {
-    let whole = |dim: &DimSize| dim.size.saturating_mul(plan.mesh.size(&dim.axes));
+    let whole = |dim: &DimSize| dim.whole(&plan.mesh);
     weight.dims.iter().fold(weight.count, |size, dim| size.saturating_mul(whole(dim)))
 }
 

@@ -184,7 +184,8 @@ fn named(sharded: &Sharded, dims: &[Dim]) -> Vec<DimSize> {
     let named = |dim: &Dim| {
         let (whole, axes) = sharded.cuts.whole(*dim);
         let balanced = sharded.cuts.is_balanced(*dim);
-        DimSize { name: all[whole].name.clone(), size: all[*dim].size, axes: sharded.mesh.names(axes), balanced }
+        let padding = (all[*dim].size * sharded.mesh.size(axes)).saturating_sub(all[whole].size);
+        DimSize { name: all[whole].name.clone(), size: all[*dim].size, axes: sharded.mesh.names(axes), balanced, padding }
     };
     dims.iter().map(named).collect()
 }

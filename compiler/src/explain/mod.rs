@@ -56,6 +56,8 @@ pub struct Placed {
     pub name: String,
     /// Elements over the whole mesh, and on one rank.
     pub sizes: (u64, u64),
+    /// How many parts there are.
+    pub parts: u64,
     /// Its parts are balanced: two chunks each, from either end.
     pub balanced: bool,
     /// Each axis that cuts it, and the rule that gave it, with its line.

@@ -51,7 +51,9 @@ fn placed(dim: &Placed) -> String {
     }
     let axes: Vec<String> = dim.axes.iter().map(|(axis, rule)| format!("{axis} by {rule}")).collect();
     let parts = if dim.balanced { format!("two chunks of {}, one from either end", local / 2) } else { local.to_string() };
-    format!("{whole} cut to {parts}: {}", axes.join(", "))
+    let padded = local * dim.parts;
+    let size = if padded > whole { format!("{whole} padded to {padded} = {} * {local}, cut", dim.parts) } else { format!("{whole} cut") };
+    format!("{size} to {parts}: {}", axes.join(", "))
 }
 
 impl Display for Layer {

@@ -30,6 +30,7 @@ fn of(words: &Words<'_>, scope: Scope, (kind, name): (&'static str, &str), dims:
     let (placement, reasons) = (words.placing.place_in(scope, dims), words.placing.reasons(scope, dims));
     let placed = |dim: &Dim| {
         let size = words.dims()[*dim].size;
+        let parts = words.sharded.mesh.size(placement.of(*dim));
         let axis = |axis: &Axis| {
             let rule = reasons.giver(*dim, *axis).map_or_else(String::new, |rule| words.rule(rule));
             (words.axis(*axis).to_string(), rule)
@@ -37,7 +38,8 @@ fn of(words: &Words<'_>, scope: Scope, (kind, name): (&'static str, &str), dims:
         let whole = reasons.given.iter().find(|(_, own, axes)| own == dim && axes.is_empty());
         Placed {
             name: words.dims()[*dim].name.clone(),
-            sizes: (size, size / words.sharded.mesh.size(placement.of(*dim))),
+            sizes: (size, size.div_ceil(parts)),
+            parts,
             balanced: words.placing.is_balanced(*dim),
             axes: placement.of(*dim).iter().map(axis).collect(),
             whole: whole.map(|(rule, _, _)| words.rule(rule)),

@@ -62,9 +62,10 @@ impl<'a> Words<'a> {
             Via::Ring => " via ring",
             Via::Balanced => " via ring balanced",
         };
+        let padded = if rule.padded { " padded" } else { "" };
         let rest = if rule.at_rest { "weights." } else { "" };
         let scope: String = rule.scope.iter().map(|scope| scope.parts.join(".") + ".").collect();
-        self.at(&format!("`{rest}{scope}{} -> {right}{via}`", rule.dim), rule.span)
+        self.at(&format!("`{rest}{scope}{} -> {right}{via}{padded}`", rule.dim), rule.span)
     }
 
     /// Something with its line.

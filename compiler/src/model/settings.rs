@@ -52,6 +52,8 @@ pub struct ShardRule {
     pub via: Via,
     /// Gathered weights are kept through a step's microbatches.
     pub hold: bool,
+    /// A size that the axes do not divide is padded.
+    pub padded: bool,
     /// The name left of the arrow.
     pub span: Span,
     /// The rule that it stands in, or the preset.

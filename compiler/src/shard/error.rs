@@ -7,7 +7,7 @@ mod uneven;
 mod waste;
 
 pub use price::{costly, order};
-pub use uneven::uneven;
+pub use uneven::{uneven, unpadded};
 pub use waste::Waste;
 
 use super::placement::Rule;
@@ -34,6 +34,18 @@ pub const CODES: &[CodeInfo] = &[
         title: "a shard rule without effect",
         explanation: "A rule is about a dim by name, and no weight and no value has this one. It is misspelled, or the model that it was written for \
             has changed.",
+    },
+    CodeInfo {
+        code: "shard::padded",
+        title: "a padded dim is needed whole or in order",
+        explanation: "`padded` makes equal parts of a dim whose size the ranks do not divide, such as a vocabulary: the last parts end in elements that count for \
+            nothing. Sums, maxima, products, lookups and cross-entropy know of them. What looks along the dim (shifts, slices, splits, running sums, dropout, \
+            attention) or needs all of it on one rank does not.",
+    },
+    CodeInfo {
+        code: "shard::even",
+        title: "`padded` for a dim that divides",
+        explanation: "The ranks along the rule's axes divide the dim's size, so there is nothing to pad.",
     },
     CodeInfo {
         code: "shard::unmatched",

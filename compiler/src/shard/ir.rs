@@ -3,7 +3,7 @@
 use super::moves::Moves;
 use crate::graph::ir::{Graph, Segment};
 use crate::model::ir::Weight;
-use crate::op::{Dim, DimData, Dims, Reduce};
+use crate::op::{Dim, DimData, Dims, Origin, Reduce};
 use cranelift_entity::{PrimaryMap, SecondaryMap, entity_impl};
 use meshwright_plan::mesh;
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,6 +115,10 @@ pub struct Cuts {
     /// Whole dims whose parts are balanced.
     balanced: BTreeSet<Dim>,
     chunks: BTreeMap<(Dim, Vec<Axis>, Vec<Axis>), Chunks>,
+    /// Whole dims that are padded where their size does not divide.
+    padded: BTreeSet<Dim>,
+    /// Where a padded dim was wanted otherwise than as its parts, each once.
+    pub unpadded: Vec<(Dim, Origin)>,
     /// Cuts that do not divide their dim, each once.
     pub uneven: Vec<(Dim, Vec<Axis>)>,
 }
@@ -137,9 +141,19 @@ pub struct Chunks {
 }
 
 impl Cuts {
-    /// No cuts yet, of dims of which these have balanced parts.
-    pub fn new(balanced: BTreeSet<Dim>) -> Cuts {
-        Cuts { balanced, ..Cuts::default() }
+    /// No cuts yet, of dims of which some have balanced parts, and some are padded.
+    pub fn new(balanced: BTreeSet<Dim>, padded: BTreeSet<Dim>) -> Cuts {
+        Cuts { balanced, padded, ..Cuts::default() }
+    }
+
+    /// Whether a dim is padded along some axes or other.
+    pub fn has_padding(&self, dim: Dim) -> bool {
+        self.padded.contains(&dim)
+    }
+
+    /// Whether the parts of a dim along some axes end in padding.
+    pub fn is_padded(&self, dims: &Dims, mesh: &Mesh, dim: Dim, axes: &[Axis]) -> bool {
+        self.padded.contains(&dim) && !dims[dim].size.is_multiple_of(mesh.size(axes))
     }
 
     /// How many equal chunks a dim is cut into by ranks along some axes.
@@ -207,10 +221,12 @@ impl Cuts {
             return *known;
         }
         let (data, parts) = (dims[dim].clone(), mesh.size(axes));
-        if data.size % self.pieces(dim, parts) != 0 {
+        let padded = self.is_padded(dims, mesh, dim, axes);
+        if data.size % self.pieces(dim, parts) != 0 && !padded {
             self.uneven.push(key.clone());
         }
-        let local = dims.push(DimData { size: (data.size / parts).max(1), axes: mesh.names(axes), ..data });
+        let size = if padded { data.size.div_ceil(parts) } else { data.size / parts };
+        let local = dims.push(DimData { size: size.max(1), axes: mesh.names(axes), ..data });
         self.whole[local] = Some(key.clone());
         self.local.insert(key, local);
         local

@@ -102,7 +102,7 @@ fn first(walk: &mut Walk<'_, '_>, dim: Dim, placed: &Placement, origin: Origin) 
     walk.body.push(Op::Index(Index::Coordinate(at)), Vec::new(), ty, origin)
 }
 
-fn position(walk: &mut Walk<'_, '_>, dim: Dim, placed: &Placement, ty: &Type, origin: Origin) -> Value {
+pub(super) fn position(walk: &mut Walk<'_, '_>, dim: Dim, placed: &Placement, ty: &Type, origin: Origin) -> Value {
     let local = walk.part.dim(dim, placed);
     let here = walk.body.push(Op::Index(Index::Position(local)), Vec::new(), ty.clone(), origin);
     if placed.of(dim).is_empty() {

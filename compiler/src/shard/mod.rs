@@ -14,6 +14,7 @@ pub mod ir;
 mod local;
 pub mod measure;
 pub mod moves;
+mod padding;
 pub mod partition;
 pub mod placement;
 pub mod print;
@@ -63,9 +64,9 @@ fn cut(graph: &Graph, settings: &Settings) -> Result<(Sharded, Placing), Vec<Dia
     told_apart(graph, &placing)?;
     let deferred = deferred(graph, &placing, &mesh);
     summed_early(graph, &placing, (&mesh, &rest), &deferred, settings)?;
-    let mut cuts = Cuts::new(placing.balanced(&graph.dims));
+    let mut cuts = Cuts::new(placing.balanced(&graph.dims), placing.padded(&graph.dims));
     let (local, moves) = partitioned(graph, &placing, &mesh, &mut cuts, &deferred);
-    let errors = error::uneven(graph, &mesh, &cuts, &placing);
+    let errors = [error::uneven(graph, &mesh, &cuts, &placing), error::unpadded(graph, &mesh, &cuts, &placing)].concat();
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -98,6 +99,7 @@ fn rules(mesh: &Mesh, settings: &Settings) -> Vec<Rule> {
                 via: rule.via,
                 at_rest,
                 scope: rule.scope.clone(),
+                padded: rule.padded,
                 span: Some(rule.span),
             })
         }

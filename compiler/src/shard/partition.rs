@@ -135,6 +135,11 @@ impl<'a, 'b> Walk<'a, 'b> {
         local
     }
 
+    /// Whether a value is a weight, or another name of one.
+    pub(super) fn is_weight(&self, value: Value) -> bool {
+        self.weights[value]
+    }
+
     /// Where a value stands by the rules.
     pub(super) fn own(&self, value: Value) -> Placement {
         self.part.placing.place_in(self.scopes[value], &self.old.ty(value).dims)
@@ -160,6 +165,8 @@ impl<'a, 'b> Walk<'a, 'b> {
         let same =
             matches!(inst.op, Op::Anchor | Op::Stop | Op::Map(Map::RoundBf16) | Op::Shape(Shape::Rename { .. } | Shape::Split { .. }));
         self.weights[inst.results[0]] = same && self.weights[inst.args[0]];
+        self.look_along(inst, &row);
+        let args = self.without_padding(inst, &row, args);
         let results = local::inst(self, inst, &row, args);
         for ((value, placement), local) in inst.results.iter().zip(row.results).zip(results) {
             let name = self.old.values[*value].name.clone();
@@ -211,6 +218,7 @@ impl<'a, 'b> Walk<'a, 'b> {
 
     fn step(&mut self, step: &Step, now: &mut Placement, value: Value, local: Value, origin: Origin) -> Value {
         let before = now.clone();
+        self.never_padded(step, origin);
         match step {
             Step::ReduceScatter(reduce, dim, axes) => {
                 now.set(*dim, &[before.of(*dim), axes].concat());
@@ -265,7 +273,8 @@ impl<'a, 'b> Walk<'a, 'b> {
             Role::WeightGrad(slot) => {
                 let own = self.part.placing.rest_in(self.part.scope(role), &self.old.ty(value).dims);
                 let axes = self.part.slots.get(slot as usize).map(|(_, axes)| axes.clone()).unwrap_or_default();
-                self.spread(value, own, &axes, origin)
+                let local = self.spread(value, own.clone(), &axes, origin);
+                self.zero_padding(local, &own, origin)
             }
             Role::Report(_) => {
                 let all: Vec<Axis> = self.part.mesh.axes.keys().collect();

@@ -30,6 +30,8 @@ pub struct Rule {
     pub via: Via,
     /// Only of weights, where they rest: they are gathered along it for use.
     pub at_rest: bool,
+    /// A size that the axes do not divide is padded.
+    pub padded: bool,
     /// Only where this path leads.
     pub scope: Option<Pattern>,
     /// Where it stands.
@@ -89,6 +91,17 @@ impl Placing {
     /// Dims whose parts are balanced wherever they are cut: where attention has its queries along them, and a rule says so.
     pub fn balanced(&self, dims: &Dims) -> BTreeSet<Dim> {
         dims.keys().filter(|dim| self.is_balanced(*dim)).collect()
+    }
+
+    /// Dims that are padded where their size is no multiple of the ranks that share them.
+    pub fn padded(&self, dims: &Dims) -> BTreeSet<Dim> {
+        let ruled = |dim: &Dim| self.rules.iter().any(|rule| rule.padded && rule.dim == self.names[*dim]);
+        dims.keys().filter(ruled).collect()
+    }
+
+    /// Rules that say `padded`.
+    pub fn padding(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(|rule| rule.padded)
     }
 
     /// Whether a dim's parts are balanced.

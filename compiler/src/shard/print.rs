@@ -64,6 +64,7 @@ fn rule(rule: &ShardRule) -> String {
         Via::Balanced => " via ring balanced",
     };
     let hold = if rule.hold { " hold step" } else { "" };
+    let padded = if rule.padded { " padded" } else { "" };
     let axes = if rule.axes.is_empty() { "whole".to_string() } else { rule.axes.join(" * ") };
-    format!("{target} -> {axes}{via}{hold}")
+    format!("{target} -> {axes}{via}{padded}{hold}")
 }

@@ -1,7 +1,7 @@
 //! Verifier of local programs: they are typed again from what the operators do, without the rules that made them.
 //!
 //! Requires programs that [`crate::graph::verify`] accepts. Invariants:
-//! - what is partial over an axis meets nothing but sums of such, scaling by a number, and a reduction over just that axis, by the same reduction;
+//! - what is partial over an axis meets nothing but sums of such, scaling by a number, a mask of zeros, and a reduction over just that axis, by the same reduction;
 //! - what is complete is never reduced; a collective names ranks of the mesh, and cuts and joins dims by just its axes;
 //! - a dim that the mesh cuts is summed only into something partial, and nothing looks along it but by a position that knows where the rank stands;
 //! - what came around a ring meets what came as far: attention that knows from how far back its keys are, and sums; every query meets the keys of
@@ -186,6 +186,7 @@ impl Typing<'_> {
                 0
             }
             Map::Neg => 0,
+            Map::Where if !partial(0) && self.is_zero(inst.args[2]) => 1,
             Map::Mul if partial(0) && number(1) => 0,
             Map::Mul if partial(1) && number(0) => 1,
             Map::Div if number(1) => 0,

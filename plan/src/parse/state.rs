@@ -151,12 +151,14 @@ fn init(cursor: &mut Cursor<'_>) -> Result<Init, ParseError> {
     })
 }
 
-/// `[Embed 384, Mlp 1536 / tensor, Seq 64 / context balanced]`.
+/// `[Embed 384, Mlp 1536 / tensor, Seq 64 / context balanced, Vocab 13 / tensor padded 2]`.
 fn dims(cursor: &mut Cursor<'_>) -> Result<Vec<DimSize>, ParseError> {
     cursor.bracketed(|cursor| {
         let name = cursor.dim()?;
         let size = cursor.integer()?;
         let axes = if cursor.skip_sign("/") { cursor.axes()? } else { Vec::new() };
-        Ok(DimSize { name, size, axes, balanced: cursor.skip_word("balanced") })
+        let balanced = cursor.skip_word("balanced");
+        let padding = if !balanced && cursor.skip_word("padded") { cursor.integer()? } else { 0 };
+        Ok(DimSize { name, size, axes, balanced, padding })
     })
 }

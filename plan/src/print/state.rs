@@ -111,7 +111,11 @@ pub(super) fn place(plan: &Plan, region: Region, offset: u64) -> String {
 }
 
 fn dims(dims: &[DimSize]) -> String {
-    let layout = |dim: &DimSize| if dim.balanced { " balanced" } else { "" };
+    let layout = |dim: &DimSize| match (dim.balanced, dim.padding) {
+        (true, _) => " balanced".to_owned(),
+        (false, 0) => String::new(),
+        (false, padding) => format!(" padded {padding}"),
+    };
     let piece = |dim: &DimSize| format!("{} {}{}{}", name::dim(&dim.name), dim.size, name::cut(&dim.axes), layout(dim));
     format!("[{}]", dims.iter().map(piece).collect::<Vec<String>>().join(", "))
 }

@@ -45,6 +45,8 @@ fn cut(plan: &Plan, name: &str, dims: &[DimSize], report: &mut Report) {
     for dim in dims {
         let whole = dim.size.checked_mul(plan.mesh.size(&dim.axes));
         report.check(whole.is_some(), Rule::MeshAxis, || format!("{name} is too large along {}", dim.name));
+        let padded = dim.padding == 0 || (!dim.balanced && whole.is_some_and(|whole| dim.padding < whole));
+        report.check(padded, Rule::MeshAxis, || format!("{name} is nothing but padding along {}", dim.name));
         let runs = !dim.balanced || (dim.size.is_multiple_of(2) && !dim.axes.is_empty());
         report.check(runs, Rule::MeshAxis, || format!("{name} has no two equal runs along {}", dim.name));
     }

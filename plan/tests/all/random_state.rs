@@ -38,11 +38,11 @@ impl Dice<'_> {
     }
 
     fn dims(&mut self) -> Vec<DimSize> {
-        self.many(3, |dice, _| DimSize {
-            name: dice.pick(&NAMES).to_owned(),
-            size: dice.below(9),
-            axes: dice.axes(),
-            balanced: dice.below(2) == 1,
+        self.many(3, |dice, _| {
+            let (name, size, axes) = (dice.pick(&NAMES).to_owned(), dice.below(9), dice.axes());
+            // what is balanced is not padded
+            let (balanced, padding) = [(false, 0), (true, 0), (false, 1 + dice.below(3))][dice.below(3) as usize];
+            DimSize { name, size, axes, balanced, padding }
         })
     }
 

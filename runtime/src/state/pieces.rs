@@ -1,7 +1,7 @@
 //! Which elements of a whole tensor a rank has, and where: dims cut by mesh axes, and pieces of flat blocks (ZeRO, FSDP).
 //!
 //! Requires: a plan's dims and mesh. Ensures: elements in ascending order, as runs that stand one behind the other both on the rank and in the
-//! whole tensor.
+//! whole tensor; what pads a dim is none of them.
 
 use meshwright_plan::{DimSize, Mesh, Rest};
 use std::ops::Range;
@@ -19,12 +19,12 @@ pub struct Run {
 
 /// The whole sizes of dims.
 pub fn whole(mesh: &Mesh, dims: &[DimSize]) -> Vec<u64> {
-    dims.iter().map(|dim| dim.size * mesh.size(&dim.axes)).collect()
+    dims.iter().map(|dim| dim.whole(mesh)).collect()
 }
 
 /// How many elements dims have over the whole mesh.
 pub fn elements(mesh: &Mesh, dims: &[DimSize]) -> u64 {
-    dims.iter().map(|dim| dim.size * mesh.size(&dim.axes)).product()
+    dims.iter().map(|dim| dim.whole(mesh)).product()
 }
 
 /// Calls with the runs of a rank's elements `part`, counted as the rank has them.
@@ -39,9 +39,27 @@ pub fn each_run(mesh: &Mesh, rank: u64, dims: &[DimSize], part: Range<u64>, run:
     let mut at = part.start;
     while at < part.end {
         let count = (length - at % length).min(part.end - at);
-        run(Run { here: at, there: element(mesh, rank, dims, at), count });
+        let known = count.min(unpadded(mesh, rank, dims, at));
+        if known > 0 {
+            run(Run { here: at, there: element(mesh, rank, dims, at), count: known });
+        }
         at += count;
     }
+}
+
+/// How many of a rank's elements from this one on are none of a padded dim's padding: those behind it in the last such dim, if no other is in its own.
+fn unpadded(mesh: &Mesh, rank: u64, dims: &[DimSize], here: u64) -> u64 {
+    let (mut rest, mut inner, mut known) = (here, 1, u64::MAX);
+    for dim in dims.iter().rev() {
+        if dim.padding > 0 {
+            let own = dim.whole(mesh).saturating_sub(mesh.number(rank, &dim.axes) * dim.size).min(dim.size);
+            let left = own.saturating_sub(rest % dim.size) * inner;
+            known = known.min(left.saturating_sub(here % inner));
+        }
+        rest /= dim.size;
+        inner *= dim.size;
+    }
+    known
 }
 
 /// The number in the whole tensor of a rank's element.
@@ -51,7 +69,7 @@ fn element(mesh: &Mesh, rank: u64, dims: &[DimSize], here: u64) -> u64 {
         let index = place(mesh, rank, dim, rest % dim.size);
         rest /= dim.size;
         there += index * stride;
-        stride *= dim.size * mesh.size(&dim.axes);
+        stride *= dim.whole(mesh);
     }
     there
 }
@@ -86,7 +104,7 @@ mod tests {
     }
 
     fn dim(size: u64, axes: &[&str]) -> DimSize {
-        DimSize { name: "D".into(), size, axes: axes.iter().map(|axis| axis.to_string()).collect(), balanced: false }
+        DimSize { name: "D".into(), size, axes: axes.iter().map(|axis| axis.to_string()).collect(), balanced: false, padding: 0 }
     }
 
     fn balanced(size: u64, axes: &[&str]) -> DimSize {
@@ -131,6 +149,26 @@ mod tests {
         let mut runs = Vec::new();
         each_run(&mesh(), 1, &dims, 0..20, &mut |run| runs.push(run));
         assert_eq!(runs, [Run { here: 0, there: 10, count: 10 }, Run { here: 10, there: 40, count: 10 }]);
+    }
+
+    #[test]
+    fn padding_is_nobodys() {
+        let padded = |size, axes: &[&str], padding| DimSize { padding, ..dim(size, axes) };
+        for dims in [
+            vec![padded(2, &["tensor"], 1), dim(3, &[])],
+            vec![padded(2, &["tensor", "data"], 5), dim(1, &[])],
+            vec![dim(2, &["data"]), padded(3, &["tensor"], 4)],
+            vec![padded(2, &["tensor"], 1), dim(2, &["data"])],
+        ] {
+            let mut owner = vec![0; elements(&mesh(), &dims) as usize];
+            let own: u64 = dims.iter().map(|dim| dim.size).product();
+            for rank in 0..6 {
+                each_run(&mesh(), rank, &dims, 0..own, &mut |run| {
+                    (run.there..run.there + run.count).for_each(|at| owner[at as usize] += 1);
+                });
+            }
+            assert!(owner.iter().all(|count| *count > 0 && *count == owner[0]), "{dims:?}: {owner:?}");
+        }
     }
 
     #[test]

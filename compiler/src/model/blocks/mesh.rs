@@ -53,6 +53,7 @@ fn shard(reader: &mut Reader, rule: &Rule, axes: &[Axis]) -> Vec<ShardRule> {
     if let (true, Some(setting)) = (presets.is_empty(), rule.settings.first()) {
         reader.errors.push(wrong::shard_setting(setting.span, &setting.key.text));
     }
+    let padded = rule.modifiers.iter().find_map(|modifier| if let Modifier::Padded(span) = modifier { Some(*span) } else { None });
     let mut typed = Vec::new();
     for pattern in &rule.patterns {
         if let Some(preset) = preset::named(pattern) {
@@ -72,7 +73,13 @@ fn shard(reader: &mut Reader, rule: &Rule, axes: &[Axis]) -> Vec<ShardRule> {
             reader.errors.push(error::hold(span));
             continue;
         }
+        let plain = scope.is_none() && via == Via::Gather && matches!(target, ShardTarget::Dim(_));
+        if let Some(span) = padded.filter(|_| !plain) {
+            reader.errors.push(wrong::padded_place(span));
+            continue;
+        }
         typed.push(ShardRule {
+            padded: padded.is_some(),
             target,
             scope,
             axes: by.clone(),
@@ -185,11 +192,7 @@ fn via(reader: &mut Reader, rule: &Rule) -> Option<Via> {
                 reader.errors.push(error::one_of(span, "via", &how.text, &["gather", "heads", "ring", "ring balanced"]));
                 return None;
             }
-            Modifier::Padded(span) => {
-                reader.errors.push(error::not_supported(*span, "`padded`", "choose a size that the axes divide"));
-                return None;
-            }
-            Modifier::Hold { .. } => {}
+            Modifier::Padded(_) | Modifier::Hold { .. } => {}
         }
     }
     Some(via)

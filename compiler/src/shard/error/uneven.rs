@@ -5,7 +5,7 @@ use super::super::placement::Placing;
 use super::place;
 use crate::graph::ir::Graph;
 use crate::op::{Attention, Body, Dim, Element, Inst, Op};
-use meshwright_grammar::Diagnostic;
+use meshwright_grammar::{Diagnostic, Span};
 
 /// Every cut that does not come out even, each dim once.
 pub fn uneven(graph: &Graph, mesh: &Mesh, cuts: &Cuts, placing: &Placing) -> Vec<Diagnostic> {
@@ -163,7 +163,8 @@ impl Cut<'_> {
         let message =
             format!("{parts} devices ({by}) do not divide the vocabulary `{name}` = {size}: {size} / {parts} leaves {}", size % parts);
         let help = format!(
-            "set `{name}` to {above}: the {} entries more are never looked up, and their logits are learned to be small",
+            "write `padded` after the axis ({size} padded to {above}, which changes no result), or set `{name}` to {above}: the {} entries more are never \
+             looked up, and their logits are learned to be small",
             above - size
         );
         self.at("shard::vocabulary", message, help)
@@ -189,6 +190,36 @@ impl Cut<'_> {
         let axis = divisor.map_or_else(String::new, |divisor| format!(", or cut it into {divisor}"));
         self.at("shard::uneven", message, format!("set `{name}` to {}{axis}", nearest(size, parts)))
     }
+}
+
+/// Whoever looks along a padded dim, or wants it otherwise than in its parts, and inputs that have one: each dim once.
+pub fn unpadded(graph: &Graph, mesh: &Mesh, cuts: &Cuts, placing: &Placing) -> Vec<Diagnostic> {
+    let mut told: Vec<Dim> = Vec::new();
+    let mut errors = Vec::new();
+    let mut tell = |dim: Dim, why: String, span: Option<Span>, label: &'static str| {
+        if told.contains(&dim) {
+            return;
+        }
+        told.push(dim);
+        let data = &graph.dims[dim];
+        let rule = placing.padding().find(|rule| rule.dim == placing.name(dim)).and_then(|rule| rule.span);
+        let message = format!("`{}` = {} is padded, and {why}", data.name, data.size);
+        let found = place(Diagnostic::error("shard::padded", message), span, label);
+        errors
+            .push(place(found, rule, "padded here").help(format!("give `{}` a size that the axes divide, and remove `padded`", data.name)));
+    };
+    for (name, port) in &graph.inputs {
+        let dims = &graph.ports[*port].dims;
+        let placed = placing.place(dims);
+        for dim in dims.iter().filter(|dim| cuts.is_padded(&graph.dims, mesh, **dim, placed.of(**dim))) {
+            tell(*dim, format!("the input `{name}` has it: there is no data for padding"), graph.dims[*dim].span, "its size");
+        }
+    }
+    for (dim, origin) in &cuts.unpadded {
+        let why = "here its elements are needed in their order or all together".to_string();
+        tell(*dim, why, graph.origins[*origin].span, "looks along it");
+    }
+    errors
 }
 
 /// The sizes around one that the parts divide.

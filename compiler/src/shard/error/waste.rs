@@ -44,8 +44,9 @@ impl Waste<'_> {
         let axes = self.placing.unused_axes(self.mesh).into_iter().map(|axis| self.unused(axis));
         let ways = self.placing.ways().filter(|rule| !self.is_query(rule)).map(via_unused);
         let unmasked = self.placing.ways().filter(|rule| self.is_unmasked(rule)).map(unmasked);
+        let even = self.placing.padding().filter_map(|rule| self.even(rule));
         let replicated = self.mesh.axes.keys().filter_map(|axis| self.replicated(axis));
-        rules.into_iter().chain(axes).chain(ways).chain(unmasked).chain(replicated).chain(self.state()).collect()
+        rules.into_iter().chain(axes).chain(ways).chain(unmasked).chain(even).chain(replicated).chain(self.state()).collect()
     }
 
     fn no_rules(&self) -> Diagnostic {
@@ -129,6 +130,15 @@ impl Waste<'_> {
 
     fn axis_span(&self, axis: Axis) -> Option<Span> {
         self.settings.mesh.iter().find(|own| own.name == self.mesh.axes[axis].name).map(|own| own.span)
+    }
+
+    /// A rule that pads what divides.
+    fn even(&self, rule: &Rule) -> Option<Diagnostic> {
+        let (_, data) = self.graph.dims.iter().find(|(_, data)| data.name == rule.dim)?;
+        let parts = self.mesh.size(&rule.axes);
+        let message = format!("`{}` = {} needs no padding: {} / {parts} = {}", rule.dim, data.size, data.size, data.size / parts);
+        let found = place(Diagnostic::warning("shard::even", message), rule.span, "divides").help("remove `padded`");
+        data.size.is_multiple_of(parts).then_some(found)
     }
 
     /// Whether some attention has a dim of this rule as its queries.

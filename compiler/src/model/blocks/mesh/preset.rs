@@ -58,6 +58,7 @@ pub(super) fn expand(
         axes: axes.to_vec(),
         via: Via::Gather,
         hold: false,
+        padded: false,
         span,
         rule: rule.span,
         preset: Some(name),

@@ -63,6 +63,12 @@ pub const CODES: &[CodeInfo] = &[
                       path cuts, and the rule for the dim alone says the way.",
     },
     CodeInfo {
+        code: "settings::padded_place",
+        title: "`padded` where nothing can be padded",
+        explanation: "`Vocab -> tensor padded` pads a dim of every tensor that has it up to the next multiple of the ranks. State kinds are padded anyway; a dim \
+                      at rest, of some layers only, or one that attention gets by a ring or by heads is not.",
+    },
+    CodeInfo {
         code: "settings::rule_reversed",
         title: "a shard rule the wrong way round",
         explanation: "Left of the arrow stands what is cut, a dim of tensors or a kind of state; right of it by what, axes of the mesh: `Heads -> tensor`.",
@@ -237,6 +243,13 @@ pub(super) fn via_scope(span: Span) -> Diagnostic {
     Diagnostic::error("settings::via_scope", "`via` belongs to a rule for a dim of all tensors")
         .label(span, "of some layers only")
         .help("name the dim without a path in the rule that says `via`")
+}
+
+/// `weights -> data padded`.
+pub(super) fn padded_place(span: Span) -> Diagnostic {
+    Diagnostic::error("settings::padded_place", "`padded` belongs to a rule for a dim of all tensors, without a way to gather it")
+        .label(span, "nothing to pad")
+        .help("remove `padded`: state is padded anyway, and other dims take a size that their axes divide")
 }
 
 /// `tensor -> Heads`.
