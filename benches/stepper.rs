@@ -4,7 +4,7 @@
 //! of steps and one JSON line about them; the end of the input ends the process.
 
 use crate::cases::{Case, ready, step_seconds};
-use meshwright_plan::Plan;
+use meshwright_plan::{Plan, Weight};
 use meshwright_runtime::measure::allocations::allocations;
 use serde_json::{Value, json};
 use std::io::BufRead;
@@ -57,12 +57,13 @@ fn round(seconds: f64, one: &mut dyn FnMut()) -> Value {
 /// Parameters as 6·N·D counts them: learned positions take part in no matrix product.
 fn parameters(plan: &Plan) -> u64 {
     let counted = plan.weights.iter().filter(|weight| !weight.path.ends_with(".place"));
-    counted.map(|weight| weight.elements() * weight.count).sum()
+    let whole = |weight: &Weight| weight.dims.iter().map(|dim| dim.whole(&plan.mesh)).product::<u64>();
+    counted.map(|weight| whole(weight) * weight.count).sum()
 }
 
-/// Tokens of a step: elements of the largest input.
+/// Tokens of a step, over the whole mesh: elements of the largest input.
 fn tokens(plan: &Plan) -> u64 {
-    plan.inputs.iter().map(|input| input.dims.iter().map(|dim| dim.size).product()).max().unwrap_or(0)
+    plan.inputs.iter().map(|input| input.dims.iter().map(|dim| dim.whole(&plan.mesh)).product()).max().unwrap_or(0)
 }
 
 /// Bytes of memory that this process has held at most; none where the system does not say.
