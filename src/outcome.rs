@@ -13,6 +13,8 @@ pub enum Failure {
     Data(String, String, Option<String>),
     /// The command line asks for something that makes no sense.
     Usage(String),
+    /// A run stopped because of what the spec promises: code, message, help.
+    Halted(String, String, String),
     /// A run failed.
     Run(String),
     /// What was compared differs; it has been printed already.
@@ -26,6 +28,9 @@ pub type Outcome = Result<(), Failure>;
 
 impl From<meshwright_runtime::error::Error> for Failure {
     fn from(error: meshwright_runtime::error::Error) -> Self {
+        if let meshwright_runtime::error::Error::Slots { .. } = error {
+            return Failure::Halted(error.code().to_string(), error.to_string(), error.help());
+        }
         Failure::Data(error.code().to_string(), error.to_string(), Some(error.help().to_string()))
     }
 }
@@ -45,7 +50,7 @@ fn code(failure: &Failure) -> u8 {
     match failure {
         Failure::Spec(..) | Failure::Data(..) | Failure::Differs => 1,
         Failure::Usage(_) => 2,
-        Failure::Run(_) => 3,
+        Failure::Run(_) | Failure::Halted(..) => 3,
         Failure::Stopped => 75,
     }
 }
@@ -54,19 +59,23 @@ fn tell(failure: &Failure, json: bool) {
     match failure {
         Failure::Spec(diagnostics, sources) if json => print_json(&json!({ "diagnostics": as_json(diagnostics, sources) })),
         Failure::Spec(diagnostics, sources) => show(diagnostics, sources),
-        Failure::Data(code, message, help) if json => {
-            let diagnostic = json!({ "code": code, "severity": "error", "message": message, "places": [], "help": help });
-            print_json(&json!({ "diagnostics": [diagnostic] }));
-        }
-        Failure::Data(code, message, help) => {
-            eprintln!("{code}\n\n  × {message}");
-            if let Some(help) = help {
-                eprintln!("  help: {help}");
-            }
-        }
+        Failure::Data(code, message, help) => tell_plainly((code, message, help.as_deref()), json),
+        Failure::Halted(code, message, help) => tell_plainly((code, message, Some(help)), json),
         Failure::Usage(message) | Failure::Run(message) if json => print_json(&json!({ "error": message })),
         Failure::Usage(message) | Failure::Run(message) => eprintln!("error: {message}"),
         Failure::Differs | Failure::Stopped => {}
+    }
+}
+
+/// A diagnostic without a place in a spec.
+fn tell_plainly((code, message, help): (&str, &str, Option<&str>), json: bool) {
+    if json {
+        let diagnostic = json!({ "code": code, "severity": "error", "message": message, "places": [], "help": help });
+        return print_json(&json!({ "diagnostics": [diagnostic] }));
+    }
+    eprintln!("{code}\n\n  × {message}");
+    if let Some(help) = help {
+        eprintln!("  help: {help}");
     }
 }
 

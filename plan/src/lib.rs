@@ -75,6 +75,8 @@ pub struct Plan {
     pub weights: Vec<Weight>,
     /// Numbers that the executor reads after a step: `loss`, `grad_norm`, metrics.
     pub readouts: Vec<Readout>,
+    /// Numbers that stay within a bound, or the run stops: what `dispatch`es want of slots that are ragged.
+    pub limits: Vec<Limit>,
     /// Tensors that the caller reads after an entry ran: what the model returns, filled by `predict`.
     pub outputs: Vec<Output>,
     /// Kernels, each different one once.
@@ -233,4 +235,35 @@ pub struct Readout {
     pub offset: u64,
     /// The f32 there is divided by the f32 at this offset of the same region (a sum and its count); none: as it is.
     pub count: Option<u64>,
+}
+
+/// Numbers with a bound. Where one of them is beyond it, the entry has computed something else than the spec says: a step ends at its control word
+/// without having changed a weight, and the run stops.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limit {
+    /// The entry that leaves them.
+    pub entry: String,
+    /// What they are of: the path of the layer that dispatches.
+    pub path: String,
+    /// The dim of slots that has the bound as its size.
+    pub dim: String,
+    /// The most that each may be.
+    pub bound: u64,
+    /// Which region, and where in it (bytes), the first f32 stands.
+    pub region: Region,
+    /// Byte offset.
+    pub offset: u64,
+    /// How many there are, [`Limit::APART`] bytes from one to the next: one of each microbatch of each call.
+    pub count: u64,
+}
+
+impl Limit {
+    /// Bytes from one number to the next.
+    pub const APART: u64 = 64;
+
+    /// Byte offsets of all of them in their region.
+    pub fn offsets(&self) -> impl Iterator<Item = u64> + use<> {
+        let first = self.offset;
+        (0..self.count).map(move |number| first + number * Limit::APART)
+    }
 }

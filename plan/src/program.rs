@@ -107,7 +107,7 @@ pub enum Item {
     /// What stands below begins when everything that was started on this stream has ended.
     Join(Stream),
     /// The control word: stop, save, skip. If a number among the readouts `loss` and `grad_norm` is not finite, the rest of the entry is
-    /// skipped (the weights stay as they are).
+    /// skipped (the weights stay as they are). If one of the entry's limits is exceeded, the rest is skipped, too, and the run stops.
     Control,
 }
 

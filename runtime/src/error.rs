@@ -87,6 +87,8 @@ pub enum Error {
     Disagreement { why: String },
     /// Sampling among the top 0 tokens.
     TopK,
+    /// An expert wants more slots than its ragged dim has: nothing was changed by this step.
+    Slots { entry: String, step: u64, path: String, dim: String, bound: u64, wanted: u64 },
     /// The logits hold no finite number, so there is nothing to sample.
     Logits { entries: usize },
 }
@@ -130,6 +132,7 @@ impl Error {
             Error::Disagreement { .. } => "run::disagreement",
             Error::Temperature { .. } => "sample::temperature",
             Error::TopK => "sample::top_k",
+            Error::Slots { .. } => "run::slots",
             Error::Logits { .. } => "sample::logits",
         }
     }
@@ -170,6 +173,7 @@ impl Error {
             | Error::Disagreement { .. }
             | Error::Temperature { .. }
             | Error::TopK
+            | Error::Slots { .. }
             | Error::Logits { .. } => None,
         }
     }

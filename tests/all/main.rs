@@ -19,6 +19,7 @@ mod numbers;
 mod plans;
 mod readme;
 mod scale;
+mod slots;
 mod snapshot;
 mod spec;
 mod states;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Small plans of every kind: each parallelism alone, and three axes together.
-const CASES: [&str; 10] = [
+const CASES: [&str; 11] = [
     "gpt_data",
     "gpt_tensor",
     "llama_sequence",
@@ -23,6 +23,7 @@ const CASES: [&str; 10] = [
     "gpt_three",
     "gpt_balanced",
     "gpt_balanced_three",
+    "moe_ragged_sequence",
 ];
 
 fn refused(plan: &Plan) -> bool {

@@ -49,6 +49,7 @@ pub fn locate(graph: &Graph, state: &State, call: usize, role: Role) -> Located 
         | Role::ParamGrad(_)
         | Role::Report(_)
         | Role::Total(_)
+        | Role::Peak(_)
         | Role::Next(_)
         | Role::Rest
         | Role::Gradient
@@ -113,6 +114,10 @@ impl<'a> Binder<'a> {
             Role::Total(number) => {
                 let offset = self.placed.frames.totals[call][number as usize];
                 Address { accumulate: self.first_of_step(), ..at(regions.totals.unwrap_or(regions.results), offset) }
+            }
+            Role::Peak(number) => {
+                let (offset, micro) = self.placed.peaks.place(self.placed.sharded, call, number);
+                Address { micro, ..at(regions.peaks.unwrap_or(regions.results), offset) }
             }
             Role::Next(number) => at(regions.totals.unwrap_or(regions.results), self.placed.frames.nexts[call][number as usize]),
             Role::SquareSum => at(regions.results, regions.slot(Slot::SquareSum)),

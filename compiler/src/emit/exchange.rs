@@ -14,10 +14,10 @@ use crate::memory::frames::bytes_of;
 use crate::memory::state::{Block, BlockData, State};
 use crate::shard::ir::{Axis, Level, Mesh};
 use cranelift_entity::PrimaryMap;
-use meshwright_plan::Element;
 use meshwright_plan::kernel::Role as DimRole;
 use meshwright_plan::kernel::{Access, Collective, Exchange, KernelData, KernelDim, Operand, Reduce, Skeleton};
 use meshwright_plan::program::{Accumulate, Address, Call, CallAccumulate, Entry, Item};
+use meshwright_plan::{Element, Limit};
 use std::ops::Range;
 
 /// Makes the programs of exchanges, and calls of them.
@@ -103,14 +103,45 @@ impl Exchanger<'_> {
         calls
     }
 
-    /// The numbers that a source reports.
+    /// The numbers that a source reports, and those that have a bound.
     pub fn reduce_reports(&mut self, placed: &Placed, source: Source, regions: &mut Regions) -> Vec<Item> {
         let numbers = placed.graph.reports.iter().flat_map(|report| {
             let slot = |at: u32| Slot::Report(source, report.segment, at);
             [Some(slot(report.sum)), report.count.map(slot)]
         });
         let slots: Vec<Slot> = numbers.flatten().collect();
-        slots.into_iter().map(|slot| self.reduce_number(slot, regions)).collect()
+        let mut items: Vec<Item> = slots.into_iter().map(|slot| self.reduce_number(slot, regions)).collect();
+        items.extend(self.compare_peaks(placed, regions));
+        items
+    }
+
+    /// What dispatches want of slots that are ragged: the largest over the ranks that have parts of it.
+    fn compare_peaks(&mut self, placed: &Placed, regions: &Regions) -> Vec<Item> {
+        let Some(region) = regions.peaks else { return Vec::new() };
+        let one = |(axes, places): &(Vec<Axis>, Range<u64>)| {
+            let fused = self.maximum(places.end - places.start, axes);
+            let made = self.programs.add("compare_peaks".to_string(), fused, &alone);
+            let place = at(region, places.start);
+            Item::Call(bound(&made, place, place, 0))
+        };
+        placed.peaks.compared.iter().map(one).collect()
+    }
+
+    /// The largest of so many bytes of places over some axes, in place.
+    fn maximum(&self, bytes: u64, axes: &[Axis]) -> Fused {
+        let (count, apart) = (bytes / Limit::APART, Limit::APART / 4);
+        let extent = (count - 1) * apart + 1;
+        let operand =
+            |name: &str, access| Operand { name: name.into(), element: Element::F32, access, strides: vec![apart as i64], extent };
+        let dims = [KernelDim { name: "Places".into(), size: count, role: DimRole::Row, axes: Vec::new() }];
+        let skeleton = Skeleton::Collective(Collective { exchange: Exchange::AllReduce(Reduce::Max), axes: self.mesh.names(axes) });
+        let operands = [operand("in", Access::Read), operand("out", Access::Write)];
+        let kernel =
+            KernelData { name: "all_reduce".into(), dims: dims.into_iter().collect(), operands: operands.into_iter().collect(), skeleton };
+        let mut buffers = PrimaryMap::new();
+        let places = buffers.push(BufferData { name: String::new(), bytes, role: Some(Role::Piece) });
+        let launch = FusedLaunch { kernel, places: vec![(places, 0), (places, 0)], accumulate: Accumulate::Write };
+        Fused { buffers, launches: vec![launch] }
     }
 
     /// What the next states are made from, over all axes that do not cut it.

@@ -7,6 +7,7 @@ mod bind;
 mod entry;
 mod exchange;
 mod overlap;
+mod peak;
 mod piece;
 mod program;
 mod region;
@@ -21,6 +22,7 @@ use crate::schedule;
 use crate::shard::ir::Sharded;
 use meshwright_plan::Plan;
 use meshwright_plan::program::Entry;
+use peak::Peaks;
 use program::Programs;
 use region::Regions;
 
@@ -40,11 +42,13 @@ struct Placed<'a> {
     sharded: &'a Sharded,
     graph: &'a Graph,
     frames: Frames,
+    peaks: Peaks,
 }
 
 impl<'a> Placed<'a> {
     fn new(sharded: &'a Sharded, training: bool, wanted: bool) -> Self {
-        Placed { sharded, graph: &sharded.graph, frames: frames::lay_out(&sharded.graph, training, wanted) }
+        let (frames, peaks) = (frames::lay_out(&sharded.graph, training, wanted), Peaks::new(sharded));
+        Placed { sharded, graph: &sharded.graph, frames, peaks }
     }
 
     /// How programs of this graph see the step.
@@ -61,7 +65,8 @@ pub fn emit(graphs: Graphs) -> Plan {
     let evaluate = graphs.evaluate.map(|graph| Placed::new(graph, false, false));
     let predict = graphs.predict.map(|graph| Placed::new(graph, false, true));
     let mut programs = Programs::default();
-    let mut regions = Regions::new(&train, &state);
+    let peaks = [Some(&train), evaluate.as_ref(), predict.as_ref()].into_iter().flatten().map(|placed| placed.peaks.bytes).max();
+    let mut regions = Regions::new(&train, &state, peaks.unwrap_or(0));
     let mut entries = vec![entry::step(&train, &state, &mut programs, &mut regions)];
     entries.extend(exchange::start(&train, &state, &mut programs, &mut regions));
     for (name, placed) in [("evaluate", &evaluate), ("predict", &predict)] {
@@ -93,6 +98,7 @@ fn assemble(
         inputs: region::inputs(train, &regions),
         weights: region::weights(train, state, &regions),
         readouts: regions.readouts(train, evaluate),
+        limits: regions.limits(train, evaluate, predict),
         outputs: predict.map(|placed| region::outputs(placed, &regions)).unwrap_or_default(),
         kernels: programs.kernels,
         programs: programs.programs,

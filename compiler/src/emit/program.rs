@@ -158,6 +158,7 @@ fn role_name(role: Role, buffer: &str) -> String {
         Role::Stash(at) => numbered("kept", at),
         Role::Report(at) => numbered("report", at),
         Role::Total(at) => numbered("total", at),
+        Role::Peak(at) => numbered("peak", at),
         Role::Next(at) => numbered("next", at),
         Role::Rest => "weights".to_string(),
         Role::Gradient => "gradients".to_string(),

@@ -9,7 +9,7 @@ use crate::model::ir::Model;
 use crate::op::Dim;
 use crate::shard::ir::{Level, Mesh, Sharded};
 use cranelift_entity::PrimaryMap;
-use meshwright_plan::{Arena, DimSize, Flat, Input, Output, Readout, Region, RegionData, RegionKind, Rest, Weight};
+use meshwright_plan::{Arena, DimSize, Flat, Input, Limit, Output, Readout, Region, RegionData, RegionKind, Rest, Weight};
 
 /// Regions start at multiples of this many bytes: a page, so that none shares one.
 const PAGE: u64 = 4096;
@@ -42,6 +42,8 @@ pub struct Regions {
     pub results: Region,
     /// Sums over the batch for the next states, and next states, if there are any.
     pub totals: Option<Region>,
+    /// What dispatches want of slots that are ragged, if there are such.
+    pub peaks: Option<Region>,
     pub zeros: Region,
     /// Numbers in `results`: 64 bytes each, so that each can be bound by itself.
     slots: Vec<Slot>,
@@ -63,8 +65,8 @@ pub enum Slot {
 }
 
 impl Regions {
-    /// Regions of a training plan.
-    pub fn new(train: &Placed, state: &State) -> Self {
+    /// Regions of a training plan; `peaks` bytes of numbers with a bound in the largest entry.
+    pub fn new(train: &Placed, state: &State, peaks: u64) -> Self {
         let mut all = PrimaryMap::new();
         let mut add = |name: String, kind, bytes| all.push(RegionData { name, kind, offset: 0, bytes });
         let totals = train.frames.total_bytes;
@@ -99,6 +101,7 @@ impl Regions {
             gathered,
             results: add("results".into(), RegionKind::Results, 0),
             totals: (totals > 0).then(|| add("totals".into(), RegionKind::Results, totals)),
+            peaks: (peaks > 0).then(|| add("peaks".into(), RegionKind::Results, peaks)),
             zeros: add("zeros".into(), RegionKind::Results, 0),
             slots: Vec::new(),
             all,
@@ -143,6 +146,14 @@ impl Regions {
             readouts.extend(self.reported(Source::Evaluate, placed.graph, "validation_"));
         }
         readouts
+    }
+
+    /// The numbers that the executor compares with their bounds.
+    pub fn limits(&self, train: &Placed, evaluate: Option<&Placed>, predict: Option<&Placed>) -> Vec<Limit> {
+        let Some(region) = self.peaks else { return Vec::new() };
+        let entries = [("step", Some(train)), ("evaluate", evaluate), ("predict", predict)];
+        let of = |(entry, placed): (&str, Option<&Placed>)| placed.map(|placed| placed.peaks.limits(placed.sharded, entry, region));
+        entries.into_iter().filter_map(of).flatten().collect()
     }
 
     fn reported(&self, source: Source, graph: &Graph, prefix: &str) -> Vec<Readout> {

@@ -122,6 +122,7 @@ impl Why<'_> {
             Role::ParamGrad(_) => format!("a cotangent stands as its value does{by}"),
             Role::WeightGrad(_) => format!("a gradient stands as its weight does{by}"),
             Role::Report(_) => "a number that is reported is summed over all ranks".to_string(),
+            Role::Peak(_) => "the largest number of slots is found over all ranks".to_string(),
             role => format!("the program's output {role:?} stands as the rules say{by}"),
         }
     }

@@ -34,7 +34,7 @@ pub fn accumulates(role: Role) -> bool {
     match role {
         Role::ParamGrad(_) | Role::WeightGrad(_) | Role::Report(_) | Role::Total(_) | Role::SquareSum => true,
         Role::Param(_) | Role::Weight(_) | Role::Result(_) | Role::Stash(_) | Role::ResultGrad(_) => false,
-        Role::Next(_) | Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor | Role::Piece | Role::Whole => false,
+        Role::Peak(_) | Role::Next(_) | Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor | Role::Piece | Role::Whole => false,
     }
 }
 

@@ -114,8 +114,8 @@ fn name_of(facts: &Facts<'_>, role: Role) -> String {
         Role::Param(_) | Role::Weight(_) => given(role),
         Role::ParamGrad(index) => given(Role::Param(index)).map(|name| format!("d_{name}")),
         Role::WeightGrad(index) => given(Role::Weight(index)).map(|name| format!("d_{name}")),
-        Role::Result(_) | Role::Stash(_) | Role::ResultGrad(_) | Role::Report(_) | Role::Total(_) | Role::Next(_) => None,
-        Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor | Role::SquareSum | Role::Whole | Role::Piece => None,
+        Role::Result(_) | Role::Stash(_) | Role::ResultGrad(_) | Role::Report(_) | Role::Total(_) | Role::Peak(_) => None,
+        Role::Next(_) | Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor | Role::SquareSum | Role::Whole | Role::Piece => None,
     };
     named.unwrap_or_else(|| role_name(role))
 }
@@ -132,6 +132,7 @@ fn role_name(role: Role) -> String {
         Role::WeightGrad(index) => format!("d_weight{index}"),
         Role::Report(index) => format!("report{index}"),
         Role::Total(index) => format!("total{index}"),
+        Role::Peak(index) => format!("peak{index}"),
         Role::Next(index) => format!("next{index}"),
         Role::Rest => "rest".to_string(),
         Role::Gradient => "gradient".to_string(),

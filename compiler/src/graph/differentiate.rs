@@ -1,14 +1,14 @@
 //! A function with its losses and its gradient, as one joint program: what forward and backward programs are cut from.
 //!
-//! Requires dims of one microbatch. Ensures inputs `Param`, `Weight`, `ResultGrad` and outputs `Result`, `Report`, `Total`, `ParamGrad`, `WeightGrad`:
+//! Requires dims of one microbatch. Ensures inputs `Param`, `Weight`, `ResultGrad` and outputs `Result`, `Report`, `Total`, `Peak`, `ParamGrad`, `WeightGrad`:
 //! one of each that is demanded and not zero throughout.
 
 use super::autodiff::{active, reverse};
 use super::error;
 use super::ir::{Program, Role};
 use super::loss::{self, Shares};
-use crate::model::ir::FunctionData;
-use crate::op::{Body, Dims, Element, Map, Op, Origin, Type, Value};
+use crate::model::ir::{FunctionData, Peak};
+use crate::op::{Body, Dims, Element, Map, Op, Origin, Reduce, Type, Value};
 use meshwright_grammar::Diagnostic;
 
 /// What a call asks of its function's gradient. Equal demands share programs.
@@ -48,6 +48,7 @@ pub fn joint(function: &FunctionData, dims: &Dims, demand: Option<&Demand>, shar
         };
         reports.push((report.name, add(report.sum), report.count.map(add)));
     }
+    outputs.extend(peaks(&mut body, function, own));
     if let Some(demand) = demand {
         outputs.extend(totals(&mut body, function, shares, own));
         let origin = body.insts.last().map_or(own, |inst| inst.origin);
@@ -78,6 +79,16 @@ fn totals(body: &mut Body, function: &FunctionData, shares: Shares, own: Origin)
         body.push(Op::Map(Map::Mul), vec![*total, factor], ty, own)
     };
     function.totals.iter().enumerate().map(|(at, total)| (Role::Total(at as u32), scaled(total))).collect()
+}
+
+/// The largest element of each number that has a bound. Its cotangent is zero: nothing is learned from it.
+fn peaks(body: &mut Body, function: &FunctionData, own: Origin) -> Vec<(Role, Value)> {
+    let mut most = |(at, peak): (usize, &Peak)| {
+        let over = body.ty(peak.value).dims.clone();
+        let op = Op::Reduce(Reduce::Max, over);
+        (Role::Peak(at as u32), body.push(op, vec![peak.value], Type::real(Vec::new()), own))
+    };
+    function.peaks.iter().enumerate().map(&mut most).collect()
 }
 
 fn roles(role: impl Fn(u32) -> Role, values: &[Value]) -> Vec<(Role, Value)> {

@@ -64,26 +64,37 @@ pub struct SegmentData {
     pub kept: Vec<usize>,
     /// For each param: whether backward gives its cotangent.
     pub differentiable: Vec<bool>,
-    /// params, weights → results, stash, reports, totals. Empty with `merged` (`backward` does it all) and in a graph that only evaluates.
+    /// params, weights → results, stash, reports, totals, peaks. Empty with `merged` (`backward` does it all) and in a graph that only evaluates.
     pub forward: Program,
-    /// params, weights → results, reports: for evaluation, nothing is kept.
+    /// params, weights → results, reports, peaks: for evaluation, nothing is kept.
     pub forward_only: Program,
     /// kept params, weights, stash, cotangents of results → cotangents of params and weights. None in a graph that only evaluates. It takes only
     /// the inputs that it reads; without outputs there is nothing to do. Segments are per need: every call of a segment wants each of its gradients,
     /// and every cotangent that it takes has a contribution, so nothing needs to be zeroed.
     pub backward: Option<Program>,
     /// Forward and backward in one program (`loss_and_grad`): the segment's results are used by nobody else and it is called last, so nothing is
-    /// stashed. Then `backward` takes params and weights, and also gives reports and totals; `forward` is not called in a step.
+    /// stashed. Then `backward` takes params and weights, and also gives reports, totals and peaks; `forward` is not called in a step.
     pub merged: bool,
     /// Types of the sums over the batch that `next` reads.
     pub totals: Vec<Type>,
     /// Weight slots of the states that have a next value.
     pub states: Vec<u32>,
+    /// What its peaks may be at most.
+    pub limits: Vec<Limit>,
     /// Weights, totals of the whole step → next values of states. Once a step and call, after the control word and before the update: all that it
     /// reads is as the step's forward pass read it.
     pub next: Option<Program>,
     /// Next values → weight slots, when those of all calls are there.
     pub take: Option<Program>,
+}
+
+/// The bound of a number; beyond it the run stops without having changed a weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limit {
+    /// Path of the layer that dispatches.
+    pub path: String,
+    /// The dim of slots; its size is the bound.
+    pub slot: Dim,
 }
 
 /// One value kept from forward to backward.
@@ -128,6 +139,9 @@ pub enum Role {
     /// A sum over the batch for the states of the next step (an output of forward, or backward if merged; an input of `next`). Contributions
     /// over microbatches add up; each call has its own.
     Total(u32),
+    /// A number that stays within its limit, by index into `SegmentData::limits` (an output of forward, or backward if merged, and of forward_only).
+    /// Each call and microbatch has its own. No dims.
+    Peak(u32),
     /// The next value of a state, by index into `SegmentData::states` (an output of `next`, an input of `take`).
     Next(u32),
     /// Update programs: the flat range of weights (input and output), dim `[flat]`.

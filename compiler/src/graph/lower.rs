@@ -7,11 +7,11 @@
 use super::differentiate::{Demand, Joint, joint};
 use super::error;
 use super::extract::extract;
-use super::ir::{Graph, Program, Report, Role, Segment, SegmentData, StashSlot};
+use super::ir::{Graph, Limit, Program, Report, Role, Segment, SegmentData, StashSlot};
 use super::loss::{Masked, Shares};
 use super::remat::{self, Policy};
 use super::tidy::tidy;
-use crate::model::ir::{Call, Function, FunctionData, Model, Port, Weight};
+use crate::model::ir::{Call, Function, FunctionData, Model, Peak, Port, Weight};
 use crate::model::settings::Remat;
 use crate::op::{Dims, Element, Origin, OriginData, Origins, Value};
 use cranelift_entity::{EntityRef, PrimaryMap};
@@ -217,7 +217,8 @@ impl Lowering<'_> {
         let function = &self.model.functions[variant.function];
         let types = |values: &[Value]| values.iter().map(|value| function.body.ty(*value).clone()).collect();
         let (body, inputs) = (&variant.joint.program.body, at_hand(variant, &BTreeSet::new(), true));
-        let seen = variant.outputs(|role| matches!(role, Role::Result(_) | Role::Report(_)));
+        let seen = variant.outputs(|role| matches!(role, Role::Result(_) | Role::Report(_) | Role::Peak(_)));
+        let limit = |peak: &Peak| Limit { path: peak.path.clone(), slot: peak.slot };
         let mut segment = SegmentData {
             name,
             params: types(&function.params),
@@ -232,6 +233,7 @@ impl Lowering<'_> {
             merged: false,
             totals: Vec::new(),
             states: Vec::new(),
+            limits: function.peaks.iter().map(limit).collect(),
             next: None,
             take: None,
         };
@@ -249,7 +251,7 @@ impl Lowering<'_> {
     fn split(&self, variant: &Variant, function: &FunctionData, segment: &mut SegmentData) {
         let program = &variant.joint.program;
         let gradients = variant.outputs(|role| matches!(role, Role::ParamGrad(_) | Role::WeightGrad(_)));
-        let mut seen = variant.outputs(|role| matches!(role, Role::Result(_) | Role::Report(_) | Role::Total(_)));
+        let mut seen = variant.outputs(|role| matches!(role, Role::Result(_) | Role::Report(_) | Role::Total(_) | Role::Peak(_)));
         let facts = remat::facts(program);
         let policy = Policy { rules: &self.model.settings.remat, origins: &self.origins };
         let recomputes = program.body.insts.iter().any(|inst| facts.is_forward(inst) && policy.of(inst) == Some(Remat::Recompute));

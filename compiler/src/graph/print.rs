@@ -305,6 +305,7 @@ fn role(role: &Role) -> String {
         Role::WeightGrad(at) => format!("weight_grad {at}"),
         Role::Report(at) => format!("report {at}"),
         Role::Total(at) => format!("total {at}"),
+        Role::Peak(at) => format!("peak {at}"),
         Role::Next(at) => format!("next {at}"),
         Role::Rest => "rest".to_string(),
         Role::Gradient => "gradient".to_string(),

@@ -73,7 +73,7 @@ pub struct Facts<'a> {
 pub fn facts(joint: &Program) -> Facts<'_> {
     let mut forward: SecondaryMap<Value, bool> = SecondaryMap::new();
     for (role, value) in &joint.outputs {
-        if matches!(role, Role::Result(_) | Role::Report(_) | Role::Total(_)) {
+        if matches!(role, Role::Result(_) | Role::Report(_) | Role::Total(_) | Role::Peak(_)) {
             forward[*value] = true;
         }
     }

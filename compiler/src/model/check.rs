@@ -5,7 +5,7 @@
 
 use super::constants::Constants;
 use super::elaborate::{Elaborator, Outline};
-use super::error::{dims, layers, weights};
+use super::error::{dims, experts, layers, weights};
 use super::tape::Tape;
 use crate::op::{Dim, Index, Inst, Map, Op, Reduce, Value};
 use cranelift_entity::SecondaryMap;
@@ -48,6 +48,7 @@ pub(crate) fn check(elaborator: &mut Elaborator, constants: &Constants, outline:
     sizes(elaborator);
     if elaborator.training {
         trained(elaborator);
+        bounded(elaborator);
     }
     idle(elaborator, constants);
 }
@@ -166,6 +167,16 @@ fn trained(elaborator: &mut Elaborator) {
         found.extend(idle.map(|weight| weights::unused(weight.span, &weight.template)));
     }
     found.into_iter().for_each(|one| elaborator.errors.push(one));
+}
+
+/// Ragged dims that no `dispatch` fills.
+fn bounded(elaborator: &mut Elaborator) {
+    let idle: Vec<Dim> = elaborator.ragged.iter().filter(|(_, filled)| !**filled).map(|(dim, _)| *dim).collect();
+    for dim in idle {
+        let data = &elaborator.tape.dims[dim];
+        let error = experts::no_slots(data.span.unwrap_or_default(), &data.name, data.size);
+        elaborator.errors.push(error);
+    }
 }
 
 /// Layers that are never called, names and dims that are never read.

@@ -8,7 +8,10 @@ use super::merge::Merged;
 use super::numbers::{self, Outcome};
 use meshwright_grammar::tree::{BinaryOp, Expr, ExprKind, Name, UnaryOp};
 use meshwright_grammar::{Diagnostic, Span, unit};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What makes the size of a dim of slots a bound.
+pub(crate) const RAGGED: &str = "ragged";
 
 /// A compile-time value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +47,8 @@ pub(crate) struct Constants {
     entries: BTreeMap<String, Entry>,
     /// Names of dims in order.
     pub dims: Vec<String>,
+    /// Dims of slots whose size is a bound: `ragged(96)`.
+    pub ragged: BTreeSet<String>,
     open: Vec<String>,
 }
 
@@ -125,7 +130,7 @@ impl Constants {
         let (value, dim) = (entry.value.clone(), entry.dim);
         self.state(name, State::Open);
         self.open.push(name.to_string());
-        let result = self.eval(&value).and_then(|found| if dim { self.size(name, &value, found) } else { Ok(found) });
+        let result = if dim { self.dim(name, &value) } else { self.eval(&value) };
         self.open.pop();
         self.state(name, result.as_ref().map_or(State::Wrong, |found| State::Done(*found)));
         result
@@ -135,6 +140,17 @@ impl Constants {
         if let Some(entry) = self.entries.get_mut(name) {
             entry.state = state;
         }
+    }
+
+    /// A dim's size: a number, or `ragged` with the bound that becomes it.
+    fn dim(&mut self, name: &str, value: &Expr) -> Result<Constant, Option<Diagnostic>> {
+        let Some(bound) = bound(value)? else {
+            let found = self.eval(value)?;
+            return self.size(name, value, found);
+        };
+        self.ragged.insert(name.to_string());
+        let found = self.eval(bound)?;
+        self.size(name, bound, found)
     }
 
     /// Checks that a dim's size is a whole number from 1.
@@ -176,8 +192,8 @@ impl Constants {
             ExprKind::None => Ok(Constant::None),
             ExprKind::Path(path) => {
                 let name = path.text();
-                if name == "ragged" && !self.knows(&name) {
-                    return Err(Some(experts::ragged(path.span)));
+                if name == RAGGED && !self.knows(&name) {
+                    return Err(Some(experts::no_bound(path.span)));
                 }
                 if !self.knows(&name) {
                     return Err(Some(names::unknown_constant(&name, path.span, self.names())));
@@ -193,6 +209,7 @@ impl Constants {
                 let (left, right) = (self.eval(left)?, self.eval(right)?);
                 binary(*op, left, right).ok_or(Some(wrong::not_constant(expr.span)))
             }
+            ExprKind::Call { callee, .. } if callee.text() == RAGGED => Err(Some(experts::ragged_place(expr.span))),
             ExprKind::Call { callee, args } => {
                 let mut values = Vec::new();
                 for arg in args {
@@ -215,6 +232,18 @@ impl Constants {
             }
             ExprKind::Text(_) | ExprKind::Rest | ExprKind::List(_) | ExprKind::Each { .. } => Err(Some(wrong::not_constant(expr.span))),
         }
+    }
+}
+
+/// The bound of a `ragged` dim; none if it is an ordinary size.
+fn bound(value: &Expr) -> Result<Option<&Expr>, Option<Diagnostic>> {
+    let ExprKind::Call { callee, args } = &value.kind else { return Ok(None) };
+    if callee.text() != RAGGED {
+        return Ok(None);
+    }
+    match &args[..] {
+        [one] if one.name.is_none() => Ok(Some(&one.value)),
+        _ => Err(Some(experts::one_bound(value.span, args.len()))),
     }
 }
 

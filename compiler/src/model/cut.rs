@@ -4,7 +4,7 @@
 //! and that equal pieces are one function.
 
 use super::elaborate::{Elaborator, Outline};
-use super::ir::{Call, Function, FunctionData, Input, Loss, Model, Port, Weight, WeightData};
+use super::ir::{Call, Function, FunctionData, Input, Loss, Model, Peak, Port, Weight, WeightData};
 use super::settings::Settings;
 use super::tape::{Piece, Tape};
 use super::weight::Declared;
@@ -148,6 +148,7 @@ impl<'t> Cutter<'t> {
         for next in &tape.nexts {
             next.totals.iter().chain([&next.value]).for_each(|value| self.cross(*value, next.piece));
         }
+        tape.peaks.iter().for_each(|peak| self.cross(peak.value, peak.piece));
         if let Some(result) = outline.result.filter(|result| self.home[*result].is_some()) {
             self.crossing.insert(result);
         }
@@ -198,6 +199,8 @@ impl<'t> Cutter<'t> {
         let mut totals: Vec<Value> = next.iter().flat_map(|next| &next.totals).map(|total| maker.value(*total)).collect();
         totals.sort_unstable();
         totals.dedup();
+        let own = self.tape.peaks.iter().filter(|peak| peak.piece == at);
+        let peaks = own.map(|peak| Peak { value: maker.value(peak.value), slot: peak.slot, path: peak.path.clone() }).collect();
         let Maker { map, body, args, params, slots, weights, .. } = maker;
         let out: Vec<Value> = numbers
             .flat_map(|number| &self.tape.body.insts[number].results)
@@ -206,7 +209,7 @@ impl<'t> Cutter<'t> {
             .collect();
         let results = out.iter().map(|value| map[value]).collect();
         let name = piece.name.clone().unwrap_or_default();
-        let data = FunctionData { name, params, weights: slots, body, results, losses, metrics, totals, nexts };
+        let data = FunctionData { name, params, weights: slots, body, results, losses, metrics, totals, nexts, peaks };
         let args = args.iter().map(|value| self.port_of[value]).collect();
         let results = out.iter().map(|value| self.open_port(*value)).collect();
         let function = self.function(data, paths);
@@ -299,6 +302,8 @@ fn same(a: &FunctionData, b: &FunctionData) -> bool {
         && a.metrics == b.metrics
         && a.totals == b.totals
         && a.nexts == b.nexts
+        && a.peaks.len() == b.peaks.len()
+        && a.peaks.iter().zip(&b.peaks).all(|(a, b)| (a.value, a.slot) == (b.value, b.slot))
         && a.losses.len() == b.losses.len()
         && a.losses.iter().zip(&b.losses).all(|(a, b)| report(a, b))
         && a.body.insts.len() == b.body.insts.len()

@@ -48,6 +48,8 @@ pub(crate) struct Elaborator<'a> {
     pub sites: BTreeMap<String, SiteUsers>,
     /// Names bound by `let`, and whether any instantiation reads them.
     pub bound: BTreeMap<Span, (String, bool)>,
+    /// Dims whose size is a bound on slots, and whether a `dispatch` fills them.
+    pub ragged: BTreeMap<Dim, bool>,
     /// Dims and numbers of the spec that something names.
     pub used: BTreeSet<String>,
 }
@@ -68,7 +70,7 @@ pub(crate) struct Outline {
 impl<'a> Elaborator<'a> {
     /// Ready for the model's body.
     pub fn new(merged: &'a Merged, constants: &Constants, training: bool, errors: Errors) -> Self {
-        let (mut dims, mut globals) = (Dims::new(), BTreeMap::new());
+        let (mut dims, mut globals, mut ragged) = (Dims::new(), BTreeMap::new(), BTreeMap::new());
         for name in constants.names() {
             let item = match constants.get(name) {
                 Some(Constant::Number(value)) => Item::Number(value),
@@ -82,6 +84,9 @@ impl<'a> Elaborator<'a> {
             if let Some(Item::Number(size)) = globals.get(name) {
                 let dim = dims.push(DimData { name: name.clone(), size: *size as u64, span: constants.span(name), axes: Vec::new() });
                 globals.insert(name.clone(), Item::Dim(dim));
+                if constants.ragged.contains(name) {
+                    ragged.insert(dim, false);
+                }
             }
         }
         globals.insert("training".to_string(), Item::Bool(training));
@@ -103,6 +108,7 @@ impl<'a> Elaborator<'a> {
             repeat_dims: BTreeSet::new(),
             sites: BTreeMap::new(),
             bound: BTreeMap::new(),
+            ragged,
             used: BTreeSet::new(),
         }
     }

@@ -121,6 +121,19 @@ pub struct FunctionData {
     pub totals: Vec<Value>,
     /// States of the next step: weight slot of the state, and its value, computed from `totals` over the whole step.
     pub nexts: Vec<(Value, Value)>,
+    /// Numbers that stay within a bound, or the run stops without having changed a weight.
+    pub peaks: Vec<Peak>,
+}
+
+/// How many slots the experts of a `dispatch` want, whose dim of slots is `ragged`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Peak {
+    /// Real, any dims: its largest element counts.
+    pub value: Value,
+    /// The dim of slots; its size is the bound.
+    pub slot: Dim,
+    /// Path of the layer that dispatches: `Moe.Block[*].Experts`.
+    pub path: String,
 }
 
 /// `loss e`: the mean of `e` over all its entries in the whole step; `loss e where m`: sum of e*m over sum of m, over the whole step.

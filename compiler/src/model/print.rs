@@ -71,6 +71,9 @@ pub fn function(function: &FunctionData, dims: &Dims) -> String {
     for (metric, value) in &function.metrics {
         writeln!(out, "    metric {metric} = {}", name(body, *value)).ok();
     }
+    for peak in &function.peaks {
+        writeln!(out, "    at most {} = {} of {}", dims[peak.slot].name, dims[peak.slot].size, name(body, peak.value)).ok();
+    }
     for (state, value) in &function.nexts {
         writeln!(out, "    next {} = {}", name(body, *state), name(body, *value)).ok();
     }

@@ -34,6 +34,19 @@ pub(crate) struct Report {
     pub piece: usize,
 }
 
+/// A number that stays within a bound, or the run stops: what the experts of a `dispatch` with a `ragged` dim want.
+#[derive(Clone, Debug)]
+pub(crate) struct Peak {
+    /// What is compared with the bound: its largest element.
+    pub value: Value,
+    /// The dim whose size is the bound.
+    pub slot: Dim,
+    /// Path of the layer that dispatches.
+    pub path: String,
+    /// Number of the piece it belongs to.
+    pub piece: usize,
+}
+
 /// What a state is in the next step.
 #[derive(Clone, Debug)]
 pub(crate) struct Next {
@@ -68,6 +81,8 @@ pub(crate) struct Tape {
     pub reports: Vec<Report>,
     /// Next values of states in order.
     pub nexts: Vec<Next>,
+    /// Numbers with a bound in order.
+    pub peaks: Vec<Peak>,
     /// What is known of the spots that `dispatch` gave.
     pub spots: BTreeMap<Value, Spot>,
     here: Origin,
@@ -91,6 +106,7 @@ impl Tape {
             pieces: vec![Piece { start: 0, name: None, iteration: 0 }],
             reports: Vec::new(),
             nexts: Vec::new(),
+            peaks: Vec::new(),
             spots: BTreeMap::new(),
             here,
             known: BTreeMap::new(),

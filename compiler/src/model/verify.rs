@@ -70,7 +70,8 @@ fn body(function: &FunctionData) -> Result<(), String> {
         .chain(function.losses.iter().map(|loss| &loss.value))
         .chain(function.metrics.iter().map(|(_, value)| value))
         .chain(&function.totals)
-        .chain(function.nexts.iter().flat_map(|(state, value)| [state, value]));
+        .chain(function.nexts.iter().flat_map(|(state, value)| [state, value]))
+        .chain(function.peaks.iter().map(|peak| &peak.value));
     for value in ends {
         ensure(known.contains(value), || format!("{value} is handed out but not defined"))?;
     }

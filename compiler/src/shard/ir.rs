@@ -284,6 +284,8 @@ pub struct Sharded {
     /// For each weight, the axes over which its gradient is partial when a backward program ends: it is reduced over them once a step, block by
     /// block.
     pub deferred: SecondaryMap<Weight, Vec<Axis>>,
+    /// For each limit of a segment, the axes over which ranks have parts of the maximum when a program ends: they are reduced once an entry.
+    pub peaks: SecondaryMap<Segment, Vec<Vec<Axis>>>,
     /// What each segment's programs bring elsewhere, and for whom.
     pub moves: SecondaryMap<Segment, Moves>,
 }
@@ -297,6 +299,7 @@ impl Sharded {
             cuts: Cuts::default(),
             rest: Rest::default(),
             deferred: SecondaryMap::new(),
+            peaks: SecondaryMap::new(),
             moves: SecondaryMap::new(),
         }
     }

@@ -65,12 +65,12 @@ fn cut(graph: &Graph, settings: &Settings) -> Result<(Sharded, Placing), Vec<Dia
     let deferred = deferred(graph, &placing, &mesh);
     summed_early(graph, &placing, (&mesh, &rest), &deferred, settings)?;
     let mut cuts = Cuts::new(placing.balanced(&graph.dims), placing.padded(&graph.dims));
-    let (local, moves) = partitioned(graph, &placing, &mesh, &mut cuts, &deferred);
+    let (local, moves, peaks) = partitioned(graph, &placing, &mesh, &mut cuts, &deferred);
     let errors = [error::uneven(graph, &mesh, &cuts, &placing), error::unpadded(graph, &mesh, &cuts, &placing)].concat();
     if !errors.is_empty() {
         return Err(errors);
     }
-    Ok((Sharded { graph: local, rest, mesh, cuts, deferred, moves }, placing))
+    Ok((Sharded { graph: local, rest, mesh, cuts, deferred, peaks, moves }, placing))
 }
 
 /// The rules in force, as they meet this graph's dims.
@@ -173,18 +173,20 @@ fn partitioned(
     mesh: &Mesh,
     cuts: &mut Cuts,
     deferred: &SecondaryMap<Weight, Vec<Axis>>,
-) -> (Graph, SecondaryMap<Segment, Moves>) {
-    let (mut local, mut moves) = (graph.clone(), SecondaryMap::new());
+) -> (Graph, SecondaryMap<Segment, Moves>, SecondaryMap<Segment, Vec<Vec<Axis>>>) {
+    let (mut local, mut moves, mut peaks) = (graph.clone(), SecondaryMap::new(), SecondaryMap::new());
     let mut dims: Dims = graph.dims.clone();
     for (segment, data) in &graph.segments {
         let call = graph.calls.iter().find(|call| segment_of(call) == segment);
         let weights: Vec<Weight> = call.map(|call| call.weights.iter().map(|(weight, _)| *weight).collect()).unwrap_or_default();
         let slots = weights.iter().map(|weight| (placing.scopes().weights[*weight], deferred[*weight].clone())).collect();
         let kept = kept(data, placing, &weights);
-        let mut part = Partition { placing, mesh, dims: &mut dims, cuts, slots, kept, moves: Vec::new() };
+        let mut part = Partition { placing, mesh, dims: &mut dims, cuts, slots, kept, moves: Vec::new(), peaks: Vec::new() };
         (local.segments[segment], moves[segment]) = localised(&mut part, data);
+        peaks[segment] = part.peaks;
     }
-    let mut part = Partition { placing, mesh, dims: &mut dims, cuts, slots: Vec::new(), kept: Vec::new(), moves: Vec::new() };
+    let (slots, kept) = (Vec::new(), Vec::new());
+    let mut part = Partition { placing, mesh, dims: &mut dims, cuts, slots, kept, moves: Vec::new(), peaks: Vec::new() };
     for (port, ty) in &graph.ports {
         local.ports[port] = part.placed(ty);
     }
@@ -197,7 +199,7 @@ fn partitioned(
     }
     local.batch = part.dim(graph.batch, &placing.place(&[graph.batch]));
     local.dims = dims;
-    (local, moves)
+    (local, moves, peaks)
 }
 
 /// The scopes of what a segment's forward program keeps: of the instructions that make it, or of the weight that it is.

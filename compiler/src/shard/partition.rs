@@ -33,6 +33,8 @@ pub struct Partition<'a> {
     pub kept: Vec<Scope>,
     /// What was brought elsewhere in the program at hand, and for whom.
     pub moves: Vec<Move>,
+    /// For each peak of the segment, the axes over which it stays partial: the rules alone say where it stands, so all programs agree.
+    pub peaks: Vec<Vec<Axis>>,
 }
 
 impl Partition<'_> {
@@ -279,6 +281,14 @@ impl<'a, 'b> Walk<'a, 'b> {
             Role::Report(_) => {
                 let all: Vec<Axis> = self.part.mesh.axes.keys().collect();
                 self.spread(value, own, &all, origin)
+            }
+            Role::Peak(number) => {
+                self.settle(value);
+                let open = self.raw[value].partial_axes().to_vec();
+                let number = number as usize;
+                self.part.peaks.resize(self.part.peaks.len().max(number + 1), Vec::new());
+                self.part.peaks[number].clone_from(&open);
+                self.bring(value, &own.summed(&open, Reduce::Max), origin)
             }
             Role::Total(_) => {
                 let over = self.part.mesh.beside(&own.axes());

@@ -8,7 +8,7 @@
 //!   all ranks of its ring that it can see, each once;
 //! - balanced parts are right in both their runs, and chunks stand in the order of the layout (`runs`);
 //! - results, kept values and cotangents of activations are complete; gradients of weights are partial over exactly the axes that are deferred,
-//!   reports over all.
+//!   reports over all, peaks over those along which they are compared afterwards.
 
 mod ring;
 mod runs;
@@ -394,6 +394,13 @@ impl Typing<'_> {
         Ok(())
     }
 
+    /// A maximum over just the axes along which it is found out when the program has ended.
+    fn peak(&self, held: &Held, segment: Segment, number: u32) -> Checked<()> {
+        let axes = self.sharded.peaks[segment].get(number as usize).map_or(&[][..], Vec::as_slice);
+        need(held.partial == axes, "it is not partial over the axes that its role wants")?;
+        need(axes.is_empty() || held.reduce == Some(Reduce::Max), "it is no part of a maximum")
+    }
+
     fn output(&self, segment: Segment, role: Role, value: Value) -> Checked<()> {
         let held = &self.held[value];
         need(held.differs.is_empty(), "it depends on the rank")?;
@@ -405,6 +412,7 @@ impl Typing<'_> {
                 let weight = call.and_then(|call| call.weights.get(slot as usize)).map(|(weight, _)| *weight);
                 sorted(weight.map(|weight| self.sharded.deferred[weight].clone()).unwrap_or_default())
             }
+            Role::Peak(number) => return self.peak(held, segment, number),
             Role::Report(_) => self.sharded.mesh.axes.keys().collect(),
             Role::Total(_) => {
                 let own: Vec<Axis> = self.body.ty(value).dims.iter().flat_map(|dim| self.cut(*dim).to_vec()).collect();

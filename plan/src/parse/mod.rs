@@ -93,6 +93,7 @@ impl Reader {
             "input" => self.input(&mut cursor)?,
             "weight" => self.weight(&mut cursor)?,
             "readout" => self.readout(&mut cursor)?,
+            "limit" => self.limit(&mut cursor)?,
             "output" => self.output(&mut cursor)?,
             _ => return Err(head.error(SECTIONS)),
         }
@@ -143,4 +144,4 @@ impl Reader {
     }
 }
 
-const SECTIONS: &str = "`plan`, `format`, `hash`, `mesh`, `microbatches`, `arena`, `region`, `scalar`, `input`, `weight`, `readout`, `output`, `kernel`, `program` or `entry`";
+const SECTIONS: &str = "`plan`, `format`, `hash`, `mesh`, `microbatches`, `arena`, `region`, `scalar`, `input`, `weight`, `readout`, `limit`, `output`, `kernel`, `program` or `entry`";

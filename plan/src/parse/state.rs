@@ -2,7 +2,7 @@
 
 use super::{Reader, cursor::Cursor, error::ParseError};
 use crate::mesh::Axis;
-use crate::{DimSize, Flat, Init, Input, Output, Readout, RegionData, RegionKind, Rest, Weight};
+use crate::{DimSize, Flat, Init, Input, Limit, Output, Readout, RegionData, RegionKind, Rest, Weight};
 
 impl Reader {
     /// `mesh data 2, tensor 4`.
@@ -109,6 +109,19 @@ impl Reader {
             count = Some(if other == region { offset } else { return Err(error) });
         }
         self.plan.readouts.push(Readout { name, region, offset, count });
+        Ok(())
+    }
+
+    /// `limit step Moe.Experts = peaks+64 times 4 within Slot 6`.
+    pub(super) fn limit(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseError> {
+        let entry = cursor.name("the entry that leaves it")?;
+        let path = cursor.name("what it is of")?;
+        cursor.sign("=")?;
+        let (region, offset) = self.place(cursor)?;
+        let count = if cursor.skip_word("times") { cursor.integer()? } else { 1 };
+        cursor.keyword("within")?;
+        let (dim, bound) = (cursor.dim()?, cursor.integer()?);
+        self.plan.limits.push(Limit { entry, path, dim, bound, region, offset, count });
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! A plan as text that a person reads, a snapshot compares and `parse` reads back.
 //!
 //! Requires a plan in canonical form (`Plan::canonical`) that verifies; other plans print too, but may read back as a different one. Ensures
-//! that equal plans give equal text, byte for byte. Sections: header, arena, scalars, inputs, weights, readouts, outputs, kernels, programs,
+//! that equal plans give equal text, byte for byte. Sections: header, arena, scalars, inputs, weights, readouts, limits, outputs, kernels, programs,
 //! entries. `#` starts a comment; a line is continued after a `\` at its end; what belongs to a line is indented by two spaces.
 
 mod body;
@@ -56,6 +56,7 @@ fn body_text(plan: &Plan) -> String {
     state::inputs(plan, &mut text);
     state::weights(plan, &mut text);
     state::readouts(plan, &mut text);
+    state::limits(plan, &mut text);
     state::outputs(plan, &mut text);
     for (number, kernel) in plan.kernels.iter() {
         text.blank();

@@ -93,6 +93,19 @@ pub(super) fn readouts(plan: &Plan, text: &mut Text) {
     }
 }
 
+/// What stays within a bound.
+pub(super) fn limits(plan: &Plan, text: &mut Text) {
+    if !plan.limits.is_empty() {
+        text.blank();
+    }
+    for limit in &plan.limits {
+        let [entry, path] = [&limit.entry, &limit.path].map(|one| name::quoted(one));
+        let at = place(plan, limit.region, limit.offset);
+        let times = if limit.count == 1 { String::new() } else { format!(" times {}", limit.count) };
+        text.line(0, &[format!("limit {entry} {path} = {at}{times} within {} {}", name::dim(&limit.dim), limit.bound)]);
+    }
+}
+
 /// Tensors that are read after an entry.
 pub(super) fn outputs(plan: &Plan, text: &mut Text) {
     if !plan.outputs.is_empty() {

@@ -26,6 +26,19 @@ impl Walk<'_> {
         self.report.check(over.is_empty(), Rule::Partial, message);
     }
 
+    /// What the executor compares with a bound is there, and is the maximum over all ranks.
+    fn limits(&mut self) {
+        let (plan, entry) = (self.plan, self.entry.clone());
+        for limit in plan.limits.iter().filter(|limit| limit.entry == entry) {
+            for offset in limit.offsets() {
+                let contents = self.look(limit.region, offset..offset + 4, &limit.path);
+                contents.iter().for_each(|contents| self.whole(contents, &limit.path));
+                let filled = contents.is_some_and(|contents| !contents.is_unknown());
+                self.report.check(filled, Rule::Undefined, || format!("nothing fills {}", limit.path));
+            }
+        }
+    }
+
     /// What the executor reads is whole.
     pub(super) fn readouts(&mut self, names: &[&str]) {
         self.report.at(&format!("entry {}", self.entry));
@@ -42,6 +55,7 @@ impl Walk<'_> {
                 self.filled.insert(number);
             }
         }
+        self.limits();
     }
 
     /// What outlives the entry is whole, and everything that was brought was read.

@@ -2,7 +2,7 @@
 
 use super::view::View;
 use super::{ALIGNMENT, Report, Rule};
-use crate::{DimSize, Element, Init, Plan, Region, Rest, Weight, print};
+use crate::{DimSize, Element, Init, Limit, Plan, Region, Rest, Weight, print};
 
 /// Regions: aligned, inside the arena, disjoint.
 pub(super) fn arena(plan: &Plan, report: &mut Report) {
@@ -25,7 +25,7 @@ pub(super) fn arena(plan: &Plan, report: &mut Report) {
     }
 }
 
-/// Inputs, weights, readouts and outputs.
+/// Inputs, weights, readouts, limits and outputs.
 pub(super) fn tensors(plan: &Plan, report: &mut Report) {
     report.at("inputs");
     report.unique(plan.inputs.iter().map(|input| input.name.as_str()));
@@ -44,10 +44,23 @@ pub(super) fn tensors(plan: &Plan, report: &mut Report) {
             inside(plan, readout.region, Some(&View::range(offset, Element::F32.bytes())), &readout.name, report);
         }
     }
+    limits(plan, report);
     report.at("outputs");
     report.unique(plan.outputs.iter().map(|output| output.name.as_str()));
     for output in &plan.outputs {
         inside(plan, output.region, dense(output.offset, &output.dims, output.element).as_ref(), &output.name, report);
+    }
+}
+
+fn limits(plan: &Plan, report: &mut Report) {
+    report.at("limits");
+    for limit in &plan.limits {
+        let bytes = limit.count.saturating_sub(1).saturating_mul(Limit::APART).saturating_add(Element::F32.bytes());
+        inside(plan, limit.region, Some(&View::range(limit.offset, bytes)), &limit.path, report);
+        let counts = limit.count > 0 && limit.bound > 0;
+        report.check(counts, Rule::Number, || format!("{} numbers of {} are at most {}", limit.count, limit.path, limit.bound));
+        let known = plan.entries.iter().any(|entry| entry.name == limit.entry);
+        report.check(known, Rule::NoEntry, || format!("{} is measured in {}, which is not there", limit.path, limit.entry));
     }
 }
 

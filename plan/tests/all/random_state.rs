@@ -3,7 +3,7 @@
 use cranelift_entity::PrimaryMap;
 use meshwright_plan::kernel::{Access, Attention, Collective, Exchange, KernelDim, Operand, Reduce, Role, Skeleton};
 use meshwright_plan::mesh::{Axis, Coordinate, Mesh};
-use meshwright_plan::{Arena, DimSize, Element, Flat, Init, Input, KernelData, Plan, Region, RegionData, RegionKind, Rest, Weight};
+use meshwright_plan::{Arena, DimSize, Element, Flat, Init, Input, KernelData, Limit, Plan, Region, RegionData, RegionKind, Rest, Weight};
 use meshwright_plan::{parse, print, summary, verify};
 use proptest::prelude::*;
 
@@ -110,10 +110,19 @@ fn plan(numbers: &[u32]) -> Plan {
         let (dims, rest) = (dice.dims(), dice.rest(count));
         Weight { path, count, dims, init: Init::Constant(1.0), rest, gradient: dice.maybe(|dice| dice.rest(count)) }
     };
-    let (inputs, weights) = (dice.many(2, input), dice.many(3, weight));
+    let limit = |dice: &mut Dice<'_>, _| Limit {
+        entry: dice.pick(&NAMES).to_owned(),
+        path: dice.pick(&NAMES).to_owned(),
+        dim: dice.pick(&NAMES).to_owned(),
+        bound: dice.below(9),
+        region: Region::from_u32(dice.below(2) as u32),
+        offset: dice.below(3),
+        count: dice.below(3),
+    };
+    let (inputs, weights, limits) = (dice.many(2, input), dice.many(3, weight), dice.many(2, limit));
     let kernels = dice.many(3, |dice, _| kernel(dice)).into_iter().collect();
     let microbatches = 1 + dice.below(3);
-    Plan { name: "P".into(), mesh: Mesh { axes }, microbatches, arena, inputs, weights, kernels, ..Plan::default() }
+    Plan { name: "P".into(), mesh: Mesh { axes }, microbatches, arena, inputs, weights, limits, kernels, ..Plan::default() }
 }
 
 proptest! {

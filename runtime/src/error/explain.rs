@@ -153,6 +153,14 @@ pub const CODES: &[(&str, &str, &str)] = &[
          has ended or was stopped with Ctrl-C, weights.safetensors.",
     ),
     (
+        "run::slots",
+        "an expert wants more slots than its ragged dim has",
+        "`Slot = ragged(96)` promises that no expert gets more than 96 tokens in a group, so that none is dropped. A step in which one wants \
+         more, anywhere on the mesh, changes no weight and no state, and the run stops; a run's weights are those of the step before. State \
+         a higher bound and go on with `--from RUN`; a loss that balances the experts keeps the bound low. A fixed number of slots \
+         (`Slot = 96`) drops what finds no slot instead. The bound is what memory and time are planned for, whatever is filled.",
+    ),
+    (
         "run::write",
         "a file cannot be written",
         "The system refused to write; its reason is shown. What was there before is still whole: files are written beside their place \
@@ -244,6 +252,13 @@ pub(super) fn message(error: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         Error::Disagreement { why } => write!(f, "ranks decide differently: {why}"),
         Error::Temperature { value } => write!(f, "the temperature {value} is not a number from 0 up"),
         Error::TopK => write!(f, "the top 0 tokens leave nothing to sample"),
+        Error::Slots { entry, step, path, dim, bound, wanted } => {
+            write!(f, "an expert of the dispatch in {path} wants {wanted} slots, but {dim} is ragged({bound}): {wanted} > {bound}")?;
+            match entry.as_str() {
+                "step" => write!(f, "; step {step} changed no weight"),
+                entry => write!(f, " (while it ran {entry}; no weight was changed)"),
+            }
+        }
         Error::Logits { entries } => write!(f, "none of the {entries} logits is a finite number"),
     }
 }
@@ -304,6 +319,7 @@ pub(super) fn help(error: &Error) -> String {
         Error::Deadlock { .. } | Error::Disagreement { .. } => "this is a bug of the compiler: please report it with the plan".into(),
         Error::Temperature { .. } => "take 0 for the most likely token, 0.8 for some variety".into(),
         Error::TopK => "take 1 or more, or leave it away".into(),
+        Error::Slots { dim, wanted, .. } => format!("raise the bound: {dim} = ragged({wanted}) or more"),
         Error::Logits { .. } => "train again with a lower rate, or set `clip`".into(),
     }
 }

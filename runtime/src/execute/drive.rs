@@ -153,7 +153,11 @@ pub(super) fn agreed(shared: &Shared, ranks: &[Rank]) -> Result<Outcome, Error> 
         });
     }
     if let Some(other) = ranks.iter().find(|rank| rank.outcome() != first) {
-        let name = |outcome: Option<Outcome>| if outcome == Some(Outcome::Skipped) { "skips the step" } else { "goes on" };
+        let name = |outcome: Option<Outcome>| match outcome {
+            Some(Outcome::Skipped) => "skips the step",
+            Some(Outcome::Exceeded) => "stops the run",
+            Some(Outcome::Done) | None => "goes on",
+        };
         let why = format!("rank 0 {} and rank {} {}", name(first), other.number, name(other.outcome()));
         return Err(Error::Disagreement { why });
     }

@@ -103,7 +103,8 @@ impl Fleet {
     /// Runs an entry from its beginning on all ranks; `step` is counted from 1. An entry that the plan lacks does nothing.
     ///
     /// # Errors
-    /// Ranks wait for each other in vain, or decide differently: the plan is wrong.
+    /// Ranks wait for each other in vain, or decide differently: the plan is wrong. Or something went beyond its limit: then no weight has
+    /// changed.
     pub fn run(&mut self, entry: &str, step: u64) -> Result<Outcome, Error> {
         if std::mem::take(&mut self.written) {
             self.walk("start", step, None)?;
@@ -144,7 +145,19 @@ impl Fleet {
         if outcome.is_err() {
             self.shared.local.reset();
         }
-        outcome
+        outcome.and_then(|outcome| self.within(entry, step, outcome))
+    }
+
+    /// The outcome, if the entry has kept its limits: what exceeds one has computed something else than the spec says.
+    fn within(&self, entry: usize, step: u64, outcome: Outcome) -> Result<Outcome, Error> {
+        let entry = &self.shared.entries[entry].0;
+        match self.ranks[0].exceeded(&self.shared.plan, entry) {
+            None => Ok(outcome),
+            Some((limit, wanted)) => {
+                let (path, dim, bound) = (limit.path.clone(), limit.dim.clone(), limit.bound);
+                Err(Error::Slots { entry: entry.clone(), step, path, dim, bound, wanted })
+            }
+        }
     }
 
     fn set_scalars(&mut self, step: u64) {

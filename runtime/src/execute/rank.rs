@@ -11,7 +11,7 @@ use crate::device::cpu::{self, Cpu, Worker};
 use crate::error::Error;
 use crate::pool::bell::Bell;
 use meshwright_plan::program::Stream;
-use meshwright_plan::{Kernel, Plan, Readout};
+use meshwright_plan::{Kernel, Limit, Plan, Readout};
 
 /// Most operands of one kernel.
 const OPERANDS: usize = 64;
@@ -59,6 +59,8 @@ pub enum Outcome {
     Done,
     /// The loss or the gradient's norm was not finite: the weights are as they were.
     Skipped,
+    /// A limit was exceeded: the weights are as they were, and the run cannot go on.
+    Exceeded,
 }
 
 /// What one step of the cursor did.
@@ -131,7 +133,7 @@ impl Rank {
             }
             Step::Join(stream) if self.lanes[stream.lane()].left > 0 => Progress::Blocked,
             Step::Join(_) => Progress::Moved,
-            Step::Control => self.control(&shared.plan),
+            Step::Control => self.control(&shared.plan, &shared.entries[self.entry].0),
         };
         match progress {
             Progress::Launched(_) | Progress::Moved => self.lanes[0].cursor.pass(),
@@ -161,14 +163,28 @@ impl Rank {
         Progress::Blocked
     }
 
-    /// The control word: goes on if what was measured is finite. The plan has reduced it, so all ranks decide alike.
-    fn control(&mut self, plan: &Plan) -> Progress {
-        if ["loss", "grad_norm"].iter().all(|name| self.readout(plan, name).is_none_or(f64::is_finite)) {
+    /// The control word: goes on if what was measured is finite, and within its limits. The plan has reduced it, so all ranks decide alike.
+    fn control(&mut self, plan: &Plan, entry: &str) -> Progress {
+        let exceeded = self.exceeded(plan, entry).is_some();
+        if !exceeded && ["loss", "grad_norm"].iter().all(|name| self.readout(plan, name).is_none_or(f64::is_finite)) {
             return Progress::Moved;
         }
-        self.outcome = Some(Outcome::Skipped);
+        self.outcome = Some(if exceeded { Outcome::Exceeded } else { Outcome::Skipped });
         self.lanes[0].cursor = Cursor::END;
         Progress::End
+    }
+
+    /// The limit of an entry that was exceeded furthest in proportion, and by what; none if all were kept.
+    pub(super) fn exceeded<'p>(&self, plan: &'p Plan, entry: &str) -> Option<(&'p Limit, u64)> {
+        let measured = |limit: &'p Limit| {
+            let base = plan.arena.regions[limit.region].offset;
+            let most = limit.offsets().map(|offset| self.arena.f32s(base + offset, 1)[0]).fold(0.0, f32::max);
+            (limit, most as u64)
+        };
+        let own = plan.limits.iter().filter(|limit| limit.entry == entry).map(measured);
+        let over = own.filter(|(limit, most)| *most > limit.bound);
+        let share = |(limit, most): &(&Limit, u64)| *most as f64 / limit.bound as f64;
+        over.reduce(|first, next| if share(&next) > share(&first) { next } else { first })
     }
 
     /// A number that the last entry reported; readouts of equal name add up.

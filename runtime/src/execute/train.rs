@@ -1,7 +1,7 @@
 //! The training loop: data, step, report, validation, weights.
 //!
 //! Ensures: which batch a step sees, and all that it computes, depends on the plan, the data and the seed alone. Weights are written at the
-//! end, when asked to stop, and every so many steps.
+//! end, when asked to stop, every so many steps, and when a limit stops the run: then those of the last whole step.
 
 use super::{Fleet, Outcome};
 use crate::data::{Data, Part};
@@ -73,15 +73,17 @@ impl Run<'_> {
             let step_began = Instant::now();
             self.fill(Part::Train, ending.steps)?;
             ending.steps += 1;
-            if self.fleet.run("step", ending.steps)? == Outcome::Skipped {
-                ending.skipped += 1;
+            match self.fleet.run("step", ending.steps) {
+                Ok(Outcome::Skipped) => ending.skipped += 1,
+                Ok(Outcome::Done | Outcome::Exceeded) => {}
+                Err(error) => return Err(self.halted(error, ending.steps - 1)),
             }
             ending.tokens += per_step;
             ending.stopped = signal::stop_requested() || course.seconds.is_some_and(|most| began.elapsed().as_secs_f64() >= most);
             let mut metrics = self.metrics(&ending, per_step, step_began.elapsed().as_secs_f64());
             let last = ending.steps == course.steps || ending.stopped;
             if due(course.validate_every, ending.steps, last) {
-                metrics.validation_loss = self.validate(course.validate_batches)?;
+                metrics.validation_loss = self.validate(course.validate_batches).map_err(|error| self.halted(error, ending.steps))?;
                 ending.validation_loss = metrics.validation_loss.or(ending.validation_loss);
             }
             metrics.seconds = began.elapsed().as_secs_f64();
@@ -95,6 +97,15 @@ impl Run<'_> {
         self.progress.finish();
         ending.seconds = began.elapsed().as_secs_f64();
         Ok(ending)
+    }
+
+    /// The error that ends the run; the weights of the last whole step are written if they are as they should be.
+    fn halted(&mut self, error: Error, steps: u64) -> Error {
+        self.progress.finish();
+        match &error {
+            Error::Slots { .. } => save(self.fleet, &self.folder.weights(), steps).err().unwrap_or(error),
+            _ => error,
+        }
     }
 
     /// Mean loss over the first validation batches; none if there are none.

@@ -31,6 +31,8 @@ pub struct Outcome {
     pub result: Option<Tensor>,
     /// The totals that `next` reads, by call and index.
     pub totals: Totals,
+    /// The largest of each peak, by call and index.
+    pub peaks: BTreeMap<(usize, u32), f64>,
 }
 
 /// Totals of calls.
@@ -48,6 +50,7 @@ struct Pass<'a> {
     reports: BTreeMap<(Segment, u32), f64>,
     gradients: Weights,
     totals: Totals,
+    peaks: BTreeMap<(usize, u32), f64>,
     results: Vec<Tensor>,
 }
 
@@ -95,6 +98,7 @@ impl<'a> Pass<'a> {
             reports,
             gradients: Weights::new(),
             totals: Totals::new(),
+            peaks: BTreeMap::new(),
             results: Vec::new(),
         }
     }
@@ -174,8 +178,13 @@ impl<'a> Pass<'a> {
             Role::ParamGrad(i) => add(&mut self.cotangents, call.args[i as usize], tensor, self.graph, mode),
             Role::WeightGrad(i) => add(&mut self.gradients, call.weights[i as usize], tensor, self.graph, mode),
             Role::Total(i) => {
-                let at = self.graph.calls.iter().position(|other| std::ptr::eq(other, call)).unwrap_or(0);
+                let at = self.number(call);
                 add(&mut self.totals, (at, i), tensor, self.graph, mode);
+            }
+            Role::Peak(i) => {
+                let at = self.number(call);
+                let most = self.peaks.entry((at, i)).or_insert(f64::NEG_INFINITY);
+                *most = most.max(tensor.item());
             }
             Role::Report(i) => {
                 let sum = self.reports.entry((segment, i)).or_insert(0.0);
@@ -195,6 +204,11 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// The call's number.
+    fn number(&self, call: &Call) -> usize {
+        self.graph.calls.iter().position(|other| std::ptr::eq(other, call)).unwrap_or(0)
+    }
+
     fn outcome(self) -> Outcome {
         let of = |segment: Segment, at: u32| self.reports.get(&(segment, at)).copied().unwrap_or(0.0);
         let mut outcome = Outcome { gradients: self.gradients.clone(), ..Outcome::default() };
@@ -209,7 +223,7 @@ impl<'a> Pass<'a> {
         if let Some(count) = divisor(self.graph, &outcome) {
             outcome.gradients.values_mut().flat_map(|tensor| &mut tensor.data).for_each(|x| *x = self.context.mode.round(*x / count));
         }
-        outcome.totals = self.totals;
+        (outcome.totals, outcome.peaks) = (self.totals, self.peaks);
         outcome.sums = self.gradients;
         outcome.result = joined(self.results);
         outcome

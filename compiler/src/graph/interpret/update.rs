@@ -86,6 +86,7 @@ fn apply(program: &Program, dims: &Dims, weight: &mut Tensor, moments: &mut [Ten
             | Role::WeightGrad(_)
             | Role::Report(_)
             | Role::Total(_)
+            | Role::Peak(_)
             | Role::Next(_)
             | Role::Gradient
             | Role::Factor

@@ -65,6 +65,28 @@ fn microbatches_do_not_change_who_finds_a_slot() {
     check_microbatches(&model(&several()));
 }
 
+/// What is measured is the smallest capacity that drops nothing, whatever the number of microbatches.
+#[test]
+fn a_ragged_dim_measures_the_capacity_that_drops_nothing() {
+    for text in [several(), one(), doubled()] {
+        let with = |slots: &str| model(&text.replace("Slot = 4", slots).replace("Slot = 2", slots));
+        let sum = |model: &Model| {
+            let graph = graph(model, true);
+            evaluate(&graph, &weights(model), &inputs(model), 7, 1, Mode::F64)
+        };
+        let ragged = with("Slot = ragged(TopK * Seq)".replace("TopK", if text.contains("TopK") { "TopK" } else { "1" }).as_str());
+        let whole = sum(&ragged);
+        let wanted = *whole.peaks.values().next().expect("a peak");
+        let close = |slots: f64| (sum(&with(&format!("Slot = {slots}"))).loss - whole.loss).abs() < 1e-12;
+        assert!(close(wanted) && !close(wanted - 1.0), "{wanted} slots are just enough\n{text}");
+        for count in [2, 4] {
+            let mut cut = ragged.clone();
+            cut.settings.train.microbatches = count;
+            assert_eq!(trained(&cut).peaks, whole.peaks, "{count} microbatches");
+        }
+    }
+}
+
 #[test]
 fn places_beyond_256_are_exact_in_bf16() {
     let text = several().replace("Batch = 4, Seq = 7", "Batch = 1, Seq = 701").replace("Slot = 4", "Slot = 500");

@@ -79,6 +79,7 @@ impl Builder {
             metrics: Vec::new(),
             totals: Vec::new(),
             nexts: Vec::new(),
+            peaks: Vec::new(),
         };
         Piece { data, origin }
     }

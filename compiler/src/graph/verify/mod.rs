@@ -114,6 +114,7 @@ fn roles(program: &Program, segment: &SegmentData) -> Result<(), String> {
             Role::Result(at) | Role::ResultGrad(at) => segment.results.get(at as usize).cloned(),
             Role::Stash(at) => segment.stash.get(at as usize).map(|slot| slot.ty.clone()),
             Role::Total(at) => segment.totals.get(at as usize).cloned(),
+            Role::Peak(at) => segment.limits.get(at as usize).map(|_| Type::real(Vec::new())),
             Role::Report(_) => Some(Type { element: Element::Real, dims: Vec::new() }),
             Role::Next(_) | Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor => None,
             Role::SquareSum | Role::Whole | Role::Piece => None,
@@ -124,7 +125,16 @@ fn roles(program: &Program, segment: &SegmentData) -> Result<(), String> {
     let (inside, outside) = (
         |role: &Role| matches!(role, Role::Param(_) | Role::Weight(_) | Role::Stash(_) | Role::ResultGrad(_)),
         |role: &Role| {
-            matches!(role, Role::Result(_) | Role::Stash(_) | Role::Report(_) | Role::Total(_) | Role::ParamGrad(_) | Role::WeightGrad(_))
+            matches!(
+                role,
+                Role::Result(_)
+                    | Role::Stash(_)
+                    | Role::Report(_)
+                    | Role::Total(_)
+                    | Role::Peak(_)
+                    | Role::ParamGrad(_)
+                    | Role::WeightGrad(_)
+            )
         },
     );
     let sides = program.inputs.iter().all(|(role, _)| inside(role)) && program.outputs.iter().all(|(role, _)| outside(role));

@@ -11,6 +11,14 @@ pub const CODES: &[CodeInfo] = &[
             silently. The help says what to write for now.",
     },
     CodeInfo {
+        code: "model::ragged",
+        title: "`ragged` where no dim of slots gets a bound",
+        explanation: "`Slot = ragged(96)` in `dims` makes a `dispatch` dropless: an expert gets up to 96 slots in each group of `over`, and no \
+            choice is left out. If an expert wants more, anywhere on the mesh, the step changes no weight and the run stops. The bound may be \
+            any expression of dims, such as `ragged(2 * TopK * Seq / Expert)`; it is the whole size of a dim that some `dispatch` takes as \
+            `slots:`. Memory and time are those of the bound: slots that stay empty are computed as zeros.",
+    },
+    CodeInfo {
         code: "model::unknown_module",
         title: "no such module of the standard library",
         explanation: "`use std.name` brings in a module that is built into the compiler. Files of your own are brought in by `use \

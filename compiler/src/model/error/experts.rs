@@ -4,10 +4,36 @@ use crate::model::tape::Tape;
 use crate::op::{Dim, Type};
 use meshwright_grammar::{Diagnostic, Span};
 
-/// Slots whose number is found while running.
-pub(crate) fn ragged(span: Span) -> Diagnostic {
-    let help = "give it a fixed number: `Slot = ceil(TopK * Seq * 1.25 / Expert)`";
-    super::names::not_supported(span, "a dispatch without a fixed number of slots", help)
+/// What every wrong use of `ragged` is told.
+fn ragged(span: Span, message: impl Into<String>, label: &str) -> Diagnostic {
+    Diagnostic::error("model::ragged", message).label(span, label)
+}
+
+/// `ragged` without its bound.
+pub(crate) fn no_bound(span: Span) -> Diagnostic {
+    ragged(span, "`ragged` needs a bound: how many slots an expert gets at most", "states no bound")
+        .help("state it in `dims { … }`: `Slot = ragged(2 * TopK * Seq / Expert)`")
+}
+
+/// `ragged` with no bound, several, or a named one.
+pub(crate) fn one_bound(span: Span, given: usize) -> Diagnostic {
+    let message = match given {
+        1 => "`ragged` takes its bound without a name".to_string(),
+        given => format!("`ragged` takes one bound, not {given}"),
+    };
+    ragged(span, message, "here").help("write the bound alone: `Slot = ragged(2 * TopK * Seq / Expert)`")
+}
+
+/// `ragged(…)` inside an expression, or somewhere else than in `dims`.
+pub(crate) fn ragged_place(span: Span) -> Diagnostic {
+    ragged(span, "`ragged(…)` is the whole size of a dim, nothing else", "no size of a dim by itself")
+        .help("write `Slot = ragged(…)` in `dims { … }`, with all arithmetic inside the parentheses, and name the dim where it is meant")
+}
+
+/// A ragged dim that no `dispatch` takes for its slots.
+pub(crate) fn no_slots(span: Span, name: &str, size: u64) -> Diagnostic {
+    ragged(span, format!("`{name}` is ragged, but no `dispatch` fills it"), "no dim of slots")
+        .help(format!("give it its size, `{name} = {size}`, or write `slots: {name}` in a `dispatch`"))
 }
 
 /// A choice among another number of experts than there are.

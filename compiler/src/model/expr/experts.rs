@@ -2,6 +2,8 @@
 //!
 //! Requires distinct dims for sequence, experts and slots. Ensures that neither ever makes anything larger than the slots themselves and the
 //! scores, that what finds no slot counts as zero forward and backward, and that the capacity is that of one sequence, whatever the batch.
+//! Where the dim of slots is `ragged`, nothing may go without a slot: the rank of the last choice of an expert is a [`Peak`] that the run
+//! compares with the bound before it changes a weight. All slots up to the bound are computed, filled or not.
 //!
 //! A choice takes the next free slot of its expert, in order of position, then of choice. Where it stands is found by a running sum of
 //! claims [Route, Seq] (Fedus et al. 2021, section 2.2, without the mask over slots); the slots' tokens by a scatter of positions; tokens
@@ -9,9 +11,11 @@
 //! beside the experts' weights.
 
 use super::arguments::Args;
+use crate::model::constants::RAGGED;
 use crate::model::elaborate::Elaborator;
 use crate::model::error::{Fallible, dims as wrong, experts};
 use crate::model::item::{Item, Tensor};
+use crate::model::tape::Peak;
 use crate::op::{Dim, Element, Index, Map, Op, Reduce, Shape, Type, Value};
 use meshwright_grammar::Span;
 use meshwright_grammar::tree::{Expr, ExprKind};
@@ -83,10 +87,11 @@ impl Elaborator<'_> {
         Ok(())
     }
 
-    /// The dim of slots; a bound that is found while running is refused.
+    /// The dim of slots; `ragged` is said where the dim is declared.
     fn slots(&mut self, expr: &Expr) -> Fallible<Dim> {
         match &expr.kind {
-            ExprKind::Path(path) if path.text() == "ragged" => Err(self.errors.stop(experts::ragged(expr.span))),
+            ExprKind::Path(path) if path.text() == RAGGED => Err(self.errors.stop(experts::no_bound(expr.span))),
+            ExprKind::Call { callee, .. } if callee.text() == RAGGED => Err(self.errors.stop(experts::ragged_place(expr.span))),
             _ => self.dim(expr),
         }
     }
@@ -137,8 +142,18 @@ impl Elaborator<'_> {
         let ty = Type::real(self.tape.ty(choice).dims.clone());
         let rank = self.tape.push(Op::Index(Index::Gather { over: route }), vec![before, choice], ty);
         let rank = self.after_own(rank, choice, &parts, spot.choices);
+        self.within(rank, spot.slot);
         let rank = self.tape.map(Map::Int, &[rank], Element::Integer);
         self.placed(choice, rank, spot)
+    }
+
+    /// Notes how many slots each choice wants of its expert, if there is a bound that no expert may exceed.
+    fn within(&mut self, rank: Value, slot: Dim) {
+        let Some(met) = self.ragged.get_mut(&slot) else { return };
+        *met = true;
+        let (value, path) = (self.tape.with(Map::Add, rank, 1.0), self.frame().path.template.clone());
+        let piece = self.tape.pieces.len() - 1;
+        self.tape.peaks.push(Peak { value, slot, path, piece });
     }
 
     /// The choices of a token one by one.

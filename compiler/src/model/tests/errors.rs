@@ -27,6 +27,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("state s: [A] = zeros\nnext s = max(x, Batch)", "next_batch"),
     ("let a, b = dispatch(x, y, over: A, to: C, slots: B)", "experts"),
     ("let a = combine(x, y, x)", "spot"),
+    ("let a, b = dispatch(x, y, over: A, to: B, slots: ragged)", "ragged"),
     ("let a = recur(x, x, over: A)", "not_supported"),
     ("let a = xx + 1", "unknown_name"),
     ("weight v: [Aa]", "unknown_dim"),
