@@ -40,7 +40,9 @@ fn said(case: &Path) -> String {
         if at + 1 < script.lines().count() {
             assert_eq!(done.code, 0, "{}: {line}\n{}", shown(case), done.errors);
         } else {
-            text = format!("meshwright {line}\n{}exit code {}\n", done.errors, done.code);
+            // What a run says before it stops is timed.
+            let errors = done.errors.find("run::slots").map_or(&done.errors[..], |start| &done.errors[start..]);
+            text = format!("meshwright {line}\n{errors}exit code {}\n", done.code);
         }
     }
     text
@@ -52,8 +54,10 @@ fn every_case_says_what_it_said() {
     for case in cases() {
         let code = case.file_name().map(|name| name.to_string_lossy().replace("__", "::")).unwrap_or_default();
         let text = said(&case);
-        if !text.contains(&code) || !text.contains("help: ") || !text.ends_with("exit code 1\n") {
-            wrong.push(format!("{} does not bring up {code} with a help and exit code 1:\n{text}", shown(&case)));
+        // What a run finds out on its way is no mistake in spec or data.
+        let exit = if code == "run::slots" { 3 } else { 1 };
+        if !text.contains(&code) || !text.contains("help: ") || !text.ends_with(&format!("exit code {exit}\n")) {
+            wrong.push(format!("{} does not bring up {code} with a help and exit code {exit}:\n{text}", shown(&case)));
             continue;
         }
         wrong.extend(snapshot::compare(&case.with_extension("txt"), &text).err());

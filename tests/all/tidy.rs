@@ -234,7 +234,7 @@ fn codes() -> BTreeSet<String> {
 
 /// Codes whose case is no file: what they are about is too large for one, or a fault of ours that no spec brings up. Each has a test where
 /// it arises, or is the last word of a check that must never fail.
-const WITHOUT_FILE: [(&str, &str); 8] = [
+const WITHOUT_FILE: [(&str, &str); 7] = [
     // The settings refuse it first.
     ("data::held_out", "runtime/src/data/tests.rs"),
     ("syntax::long", "grammar/tests/errors.rs"),
@@ -243,7 +243,6 @@ const WITHOUT_FILE: [(&str, &str); 8] = [
     ("run::kernel", "runtime/src/execute/fleet.rs"),
     ("run::deadlock", "runtime/src/execute/tests/failures.rs"),
     ("run::disagreement", "runtime/src/execute/tests/failures.rs"),
-    ("run::slots", "tests/all/slots.rs"),
 ];
 
 #[test]

@@ -79,8 +79,13 @@ pub fn order(settings: &Settings, sharded: &Sharded) -> Option<Diagnostic> {
     );
     let found = place(Diagnostic::warning("shard::slow_axis", message), Some(slow.span), "slow links");
     let found = place(found, Some(fast.span), "faster links");
-    Some(found.help(format!(
-        "write the mesh as `{} = {}, {} = {}`: axes stand in order of their links, slowest first",
-        fast.name, fast.size, slow.name, slow.size
-    )))
+    // a factor moves with its whole axis, or within it
+    let base = |axis: &crate::model::settings::Axis| axis.name.split('.').next().unwrap_or_default().to_string();
+    let (first, second) = (base(fast), base(slow));
+    let edit = if first == second {
+        format!("write the factors of `{first}` in the other order, and their numbers in rules")
+    } else {
+        format!("write `{first}` before `{second}` in the mesh")
+    };
+    Some(found.help(format!("{edit}: axes stand in order of their links, slowest first")))
 }

@@ -68,13 +68,13 @@ fn cluster(reader: &mut Reader) -> Option<(u64, Span)> {
     Some((counts.into_iter().flatten().product(), span))
 }
 
-/// Gives the axis `*` what the others leave of the cluster; without one, the mesh has just the cluster's devices, unless an override resizes it.
+/// Gives the axis `*` what the others leave of the cluster; without one, the mesh has just the cluster's devices, unless overrides make it one device.
 fn fill(reader: &mut Reader, axes: &mut [Axis], rest: &[(usize, Span)], cluster: Option<(u64, Span)>) {
     let ranks = axes.iter().fold(1u64, |ranks, axis| ranks.saturating_mul(axis.size));
-    let resized = reader.overrides.iter().any(|(key, _)| key.starts_with("mesh."));
+    let alone = ranks == 1 && reader.overrides.iter().any(|(key, _)| key.starts_with("mesh."));
     match (rest, cluster) {
         ([], None) => {}
-        ([], Some((devices, span))) if ranks != devices && !axes.is_empty() && !resized => {
+        ([], Some((devices, span))) if ranks != devices && !axes.is_empty() && !alone => {
             reader.errors.push(wrong::ranks(span, axes, devices));
         }
         ([], Some(_)) => {}
