@@ -166,6 +166,9 @@ fn summed_early(
     }
 }
 
+/// For each limit of a segment, the axes over which its peak stays partial.
+type Peaks = SecondaryMap<Segment, Vec<Vec<Axis>>>;
+
 /// The graph over local dims.
 fn partitioned(
     graph: &Graph,
@@ -173,7 +176,7 @@ fn partitioned(
     mesh: &Mesh,
     cuts: &mut Cuts,
     deferred: &SecondaryMap<Weight, Vec<Axis>>,
-) -> (Graph, SecondaryMap<Segment, Moves>, SecondaryMap<Segment, Vec<Vec<Axis>>>) {
+) -> (Graph, SecondaryMap<Segment, Moves>, Peaks) {
     let (mut local, mut moves, mut peaks) = (graph.clone(), SecondaryMap::new(), SecondaryMap::new());
     let mut dims: Dims = graph.dims.clone();
     for (segment, data) in &graph.segments {
