@@ -251,3 +251,10 @@ pub struct Attention {
     /// In local programs: cut queries and keys are balanced parts, of two runs; the coordinates say where the first ones start.
     pub balanced: bool,
 }
+
+impl Attention {
+    /// Every query sees every key, scores as they are, and no mesh cuts anything: for struct update, so that a place names what it changes.
+    pub fn new(query: Dim, key: Dim, feature: Dim) -> Attention {
+        Attention { query, key, feature, scale: 1.0, causal: false, window: None, first_query: None, first_key: None, balanced: false }
+    }
+}

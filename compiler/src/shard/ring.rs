@@ -187,7 +187,7 @@ mod tests {
         for balanced in [false, true] {
             for (members, chunk, window) in (2..7).flat_map(|n| (1..4).flat_map(move |c| (1..2 * n * c + 2).map(move |w| (n, c, w)))) {
                 let (causal, window) = (true, Some(window));
-                let attention = Attention { query, key, feature, scale: 1.0, causal, window, first_query: None, first_key: None, balanced };
+                let attention = Attention { causal, window, balanced, ..Attention::new(query, key, feature) };
                 for back in 0..members {
                     let seen = (0..members).any(|rank| sees(rank, back, members, chunk, window.unwrap_or(0), balanced));
                     let made = meets(&attention, members, chunk, back);

@@ -75,17 +75,7 @@ fn attention_by_name() {
     let k = b.input(Role::Param(1), &[batch, seq, kv, head]);
     let v = b.input(Role::Param(2), &[batch, seq, kv, head]);
     let (k, v) = (b.rename(k, seq, key), b.rename(v, seq, key));
-    let attention = Attention {
-        query: seq,
-        key,
-        feature: head,
-        scale: 0.7,
-        causal: true,
-        window: Some(3),
-        first_query: None,
-        first_key: None,
-        balanced: false,
-    };
+    let attention = Attention { scale: 0.7, causal: true, window: Some(3), ..Attention::new(seq, key, head) };
     let whole = [batch, seq, kv, group, head];
     let got = b.many(Op::Attention(attention.clone()), &[q, k, v], &[&whole, &[batch, seq, kv, group]]);
     let dout = b.input(Role::ResultGrad(0), &whole);
@@ -103,17 +93,7 @@ fn attention_by_name() {
 #[test]
 fn sums_over_attentions_are_taken_step_by_step() {
     let (mut b, [batch, seq, head, key]) = Build::new([("Batch", 2), ("Seq", 4), ("Head", 3), ("Seq'", 4)]);
-    let attention = Attention {
-        query: seq,
-        key,
-        feature: head,
-        scale: 0.7,
-        causal: true,
-        window: None,
-        first_query: None,
-        first_key: None,
-        balanced: false,
-    };
+    let attention = Attention { scale: 0.7, causal: true, ..Attention::new(seq, key, head) };
     let q = b.input(Role::Param(0), &[batch, seq, head]);
     let mut all = None;
     for step in 1..=6 {
@@ -182,17 +162,7 @@ fn attention_with_values_that_all_samples_share() {
     let q = b.input(Role::Param(0), &[batch, seq, head]);
     let k = b.input(Role::Param(1), &[batch, key, head]);
     let v = b.input(Role::Weight(0), &[key, head]);
-    let attention = Attention {
-        query: seq,
-        key,
-        feature: head,
-        scale: 0.7,
-        causal: false,
-        window: None,
-        first_query: None,
-        first_key: None,
-        balanced: false,
-    };
+    let attention = Attention { scale: 0.7, ..Attention::new(seq, key, head) };
     let whole = [batch, seq, head];
     let got = b.many(Op::Attention(attention.clone()), &[q, k, v], &[&whole, &[batch, seq]]);
     let dout = b.input(Role::ResultGrad(0), &whole);

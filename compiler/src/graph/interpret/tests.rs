@@ -234,12 +234,7 @@ fn attention() -> (Dims, Vec<Type>, Attention, Vec<Vec<f64>>) {
     ];
     let wave = |len: usize, by: f64| (0..len).map(|i| (by * (i + 1) as f64).sin()).collect::<Vec<f64>>();
     let data = vec![wave(12, 1.3), wave(6, 0.7), wave(6, 2.1)];
-    (
-        dims,
-        types,
-        Attention { query, key, feature, scale: 0.8, causal: true, window: Some(2), first_query: None, first_key: None, balanced: false },
-        data,
-    )
+    (dims, types, Attention { scale: 0.8, causal: true, window: Some(2), ..Attention::new(query, key, feature) }, data)
 }
 
 #[test]

@@ -211,17 +211,7 @@ pub fn gpt(batch: u64) -> Gpt {
     let (wide, keys) = ([batch, seq, heads, head], [batch, key, heads, head]);
     let [q, k, v] = [wq, wk, wv].map(|w| p.contract(n, w, &[embed], &wide));
     let [k, v] = [k, v].map(|value| p.push(Op::Shape(Shape::Rename { from: seq, to: key }), &[value], &keys));
-    let attention = Attention {
-        query: seq,
-        key,
-        feature: head,
-        scale: 0.6,
-        causal: true,
-        window: None,
-        first_query: None,
-        first_key: None,
-        balanced: false,
-    };
+    let attention = Attention { scale: 0.6, causal: true, ..Attention::new(seq, key, head) };
     let types = vec![Type::real(wide.to_vec()), Type::real(vec![batch, seq, heads])];
     let out = p.data.body.push_many(Op::Attention(attention), vec![q, k, v], types, p.origin)[0];
     let mixed = p.contract(out, wo, &[heads, head], &x);

@@ -260,17 +260,7 @@ impl Maker {
         let q = self.real(&[&batch, &group, &[query, feature]]);
         let (k, v) = (self.real(&[&batch, &[key, feature]]), self.real(&[&batch, &own, &[key]]));
         let (out, lse) = (self.real(&[&batch, &group, &own, &[query]]), self.real(&[&batch, &group, &[query]]));
-        let op = Op::Attention(Attention {
-            query,
-            key,
-            feature,
-            scale: 0.7,
-            causal,
-            window,
-            first_query: None,
-            first_key: None,
-            balanced: false,
-        });
+        let op = Op::Attention(Attention { scale: 0.7, causal, window, ..Attention::new(query, key, feature) });
         self.cases.push(Case { op, args: [q, k, v].map(|ty| (ty, WIDE)).to_vec(), results: vec![out, lse] });
     }
 }
@@ -396,8 +386,7 @@ fn every_primitive_has_a_case() {
     slots.dedup();
     assert_eq!(slots, (0..SLOTS).collect::<Vec<_>>());
     let [query, key, feature] = [0, 1, 2].map(Dim::from_u32);
-    let last =
-        Attention { query, key, feature, scale: 1.0, causal: false, window: None, first_query: None, first_key: None, balanced: false };
+    let last = Attention::new(query, key, feature);
     assert_eq!(slot(&Op::AttentionGrad(last)), SLOTS, "only this one has no case");
 }
 

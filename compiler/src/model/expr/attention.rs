@@ -43,7 +43,7 @@ impl Elaborator<'_> {
         self.here(args.span);
         let (k, key) = self.key_side(args.span, k, query, keys, "k")?;
         let (v, _) = self.key_side(args.span, v, query, keys, "v")?;
-        let spec = Attention { query, key, feature, scale, causal, window, first_query: None, first_key: None, balanced: false };
+        let spec = Attention { scale, causal, window, ..Attention::new(query, key, feature) };
         self.check_attention(args.span, &spec, q, k, v)?;
         match extra.softcap.is_none() && extra.mask.is_none() && extra.bias.is_none() {
             true => Ok(self.whole_attention(spec, q, k, v)),
