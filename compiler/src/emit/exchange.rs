@@ -30,6 +30,18 @@ pub struct Exchanger<'a> {
     pub programs: &'a mut Programs,
 }
 
+/// Numbers that one call reduces: the name of their dim, elements from one to the next, and how.
+struct Numbers {
+    dim: &'static str,
+    apart: u64,
+    reduce: Reduce,
+}
+
+/// Gradients, totals and reports stand dense.
+const SUMS: Numbers = Numbers { dim: "Flat", apart: 1, reduce: Reduce::Sum };
+/// Peaks stand apart, and end with the last number, not with the bytes behind it.
+const PEAKS: Numbers = Numbers { dim: "Places", apart: Limit::APART / 4, reduce: Reduce::Max };
+
 /// The entry `start`: weights whose record rests in pieces are made whole. None where there are no such weights.
 pub fn start(placed: &Placed, state: &State, programs: &mut Programs, regions: &mut Regions) -> Option<Entry> {
     let items = Exchanger { mesh: &placed.sharded.mesh, state, programs }.gather_all(regions);
@@ -97,7 +109,7 @@ impl Exchanger<'_> {
                 (Some(offset), _) => at(regions.reduced, offset + copy * data.piece),
                 (None, offset) => at(regions.gradients, offset.unwrap_or(0) + copy * data.stride),
             };
-            let made = self.summing(&format!("{}.reduce", data.name), data.piece * (copies.end - copy), &left);
+            let made = self.in_place(&format!("{}.reduce", data.name), &SUMS, data.piece * (copies.end - copy), &left);
             calls.push(bound(&made, place, place, copy));
         }
         calls
@@ -119,29 +131,11 @@ impl Exchanger<'_> {
     fn compare_peaks(&mut self, placed: &Placed, regions: &Regions) -> Vec<Item> {
         let Some(region) = regions.peaks else { return Vec::new() };
         let one = |(axes, places): &(Vec<Axis>, Range<u64>)| {
-            let fused = self.maximum(places.end - places.start, axes);
-            let made = self.programs.add("compare_peaks".to_string(), fused, &alone);
+            let made = self.in_place("compare_peaks", &PEAKS, places.end - places.start, axes);
             let place = at(region, places.start);
             Item::Call(bound(&made, place, place, 0))
         };
         placed.peaks.compared.iter().map(one).collect()
-    }
-
-    /// The largest of so many bytes of places over some axes, in place.
-    fn maximum(&self, bytes: u64, axes: &[Axis]) -> Fused {
-        let (count, apart) = (bytes / Limit::APART, Limit::APART / 4);
-        let extent = (count - 1) * apart + 1;
-        let operand =
-            |name: &str, access| Operand { name: name.into(), element: Element::F32, access, strides: vec![apart as i64], extent };
-        let dims = [KernelDim { name: "Places".into(), size: count, role: DimRole::Row, axes: Vec::new() }];
-        let skeleton = Skeleton::Collective(Collective { exchange: Exchange::AllReduce(Reduce::Max), axes: self.mesh.names(axes) });
-        let operands = [operand("in", Access::Read), operand("out", Access::Write)];
-        let kernel =
-            KernelData { name: "all_reduce".into(), dims: dims.into_iter().collect(), operands: operands.into_iter().collect(), skeleton };
-        let mut buffers = PrimaryMap::new();
-        let places = buffers.push(BufferData { name: String::new(), bytes, role: Some(Role::Piece) });
-        let launch = FusedLaunch { kernel, places: vec![(places, 0), (places, 0)], accumulate: Accumulate::Write };
-        Fused { buffers, launches: vec![launch] }
     }
 
     /// What the next states are made from, over all axes that do not cut it.
@@ -152,7 +146,7 @@ impl Exchanger<'_> {
         for (number, call) in graph.calls.iter().enumerate() {
             for (ty, offset) in graph.segments[segment_of(call)].totals.iter().zip(&placed.frames.totals[number]) {
                 let own: Vec<Axis> = ty.dims.iter().flat_map(|dim| placed.sharded.cuts.whole(*dim).1.to_vec()).collect();
-                let made = self.summing("reduce_total", bytes_of(graph, ty), &self.mesh.beside(&own));
+                let made = self.in_place("reduce_total", &SUMS, bytes_of(graph, ty), &self.mesh.beside(&own));
                 calls.push(bound(&made, at(region, *offset), at(region, *offset), call.iteration));
             }
         }
@@ -162,14 +156,14 @@ impl Exchanger<'_> {
     /// A number is summed over the whole mesh.
     fn reduce_number(&mut self, slot: Slot, regions: &mut Regions) -> Item {
         let all: Vec<Axis> = self.mesh.axes.keys().collect();
-        let made = self.summing("reduce_number", 4, &all);
+        let made = self.in_place("reduce_number", &SUMS, 4, &all);
         let place = at(regions.results, regions.slot(slot));
         Item::Call(bound(&made, place, place, 0))
     }
 
     /// A number is summed over some axes, and the sum written or added to another number.
     pub fn add_number(&mut self, from: Slot, to: Slot, axes: &[Axis], accumulate: CallAccumulate, regions: &mut Regions) -> Item {
-        let fused = self.sum(4, axes, [Role::Piece, Role::Whole]);
+        let fused = self.reduced(&SUMS, 4, axes, [Role::Piece, Role::Whole]);
         let made = self.programs.add("add_number".to_string(), fused, &alone);
         let piece = at(regions.results, regions.slot(from));
         let whole = Address { accumulate, ..at(regions.results, regions.slot(to)) };
@@ -209,19 +203,21 @@ impl Exchanger<'_> {
         Fused { buffers, launches: vec![FusedLaunch { kernel, places, accumulate }] }
     }
 
-    /// The program that sums so many bytes of numbers in place.
-    fn summing(&mut self, name: &str, bytes: u64, axes: &[Axis]) -> Made {
-        let fused = self.sum(bytes, axes, [Role::Piece, Role::Piece]);
+    /// The program that reduces so many bytes of numbers in place.
+    fn in_place(&mut self, name: &str, numbers: &Numbers, bytes: u64, axes: &[Axis]) -> Made {
+        let fused = self.reduced(numbers, bytes, axes, [Role::Piece, Role::Piece]);
         self.programs.add(name.to_string(), fused, &alone)
     }
 
-    /// A sum of so many bytes over some axes: in place, or into another buffer, where it may be added.
-    fn sum(&self, bytes: u64, axes: &[Axis], [from, to]: [Role; 2]) -> Fused {
-        let count = bytes / 4;
+    /// Numbers in so many bytes are reduced over some axes: in place, or into another buffer, where they may be added.
+    fn reduced(&self, numbers: &Numbers, bytes: u64, axes: &[Axis], [from, to]: [Role; 2]) -> Fused {
+        let Numbers { dim, apart, reduce } = *numbers;
+        let (count, extent) = (bytes / 4 / apart, bytes / 4 - (apart - 1));
         let (access, accumulate) = if from == to { (Access::Write, Accumulate::Write) } else { (Access::Accumulate, Accumulate::ByCall) };
-        let operand = |name: &str, access| Operand { name: name.into(), element: Element::F32, access, strides: vec![1], extent: count };
-        let dims = [KernelDim { name: "Flat".into(), size: count, role: DimRole::Row, axes: Vec::new() }];
-        let skeleton = Skeleton::Collective(Collective { exchange: Exchange::AllReduce(Reduce::Sum), axes: self.mesh.names(axes) });
+        let operand =
+            |name: &str, access| Operand { name: name.into(), element: Element::F32, access, strides: vec![apart as i64], extent };
+        let dims = [KernelDim { name: dim.into(), size: count, role: DimRole::Row, axes: Vec::new() }];
+        let skeleton = Skeleton::Collective(Collective { exchange: Exchange::AllReduce(reduce), axes: self.mesh.names(axes) });
         let operands = [operand("in", Access::Read), operand("out", access)];
         let kernel =
             KernelData { name: "all_reduce".into(), dims: dims.into_iter().collect(), operands: operands.into_iter().collect(), skeleton };
