@@ -64,7 +64,7 @@ impl<'a> Words<'a> {
         };
         let padded = if rule.padded { " padded" } else { "" };
         let rest = if rule.at_rest { "weights." } else { "" };
-        let scope: String = rule.scope.iter().map(|scope| scope.parts.join(".") + ".").collect();
+        let scope: String = rule.scope.iter().map(|scope| scope.path() + ".").collect();
         self.at(&format!("`{rest}{scope}{} -> {right}{via}{padded}`", rule.dim), rule.span)
     }
 

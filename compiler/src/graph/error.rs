@@ -111,7 +111,7 @@ pub fn untrained(path: &str, span: Option<Span>) -> Diagnostic {
 
 /// A remat pattern that names no layer.
 pub fn remat_unmatched(pattern: &Pattern, layers: &[String]) -> Diagnostic {
-    let message = format!("no layer matches `{}`", pattern.parts.join("."));
+    let message = format!("no layer matches `{}`", pattern.path());
     place(Diagnostic::error("graph::remat_unmatched", message), pattern.span, "matches nothing")
         .help(format!("the model's layers are {}", layers.iter().map(|layer| format!("`{layer}`")).collect::<Vec<_>>().join(", ")))
 }

@@ -100,6 +100,13 @@ pub struct Pattern {
     pub span: Option<Span>,
 }
 
+impl Pattern {
+    /// As it was written.
+    pub fn path(&self) -> String {
+        self.parts.join(".")
+    }
+}
+
 /// What to do with a layer's intermediate values between forward and backward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remat {

@@ -51,7 +51,7 @@ pub fn rules(settings: &Settings, sources: &Sources) -> String {
 /// One rule as a user would write it.
 fn rule(rule: &ShardRule) -> String {
     let target = match &rule.target {
-        ShardTarget::Dim(dim) => rule.scope.iter().map(|scope| scope.parts.join(".") + ".").collect::<String>() + dim,
+        ShardTarget::Dim(dim) => rule.scope.iter().map(|scope| scope.path() + ".").collect::<String>() + dim,
         ShardTarget::WeightDim(dim) => format!("weights.{dim}"),
         ShardTarget::Weights => "weights".to_string(),
         ShardTarget::Gradients => "gradients".to_string(),

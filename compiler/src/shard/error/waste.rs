@@ -6,7 +6,7 @@ use super::super::scope::Scope;
 use super::place;
 use crate::graph::ir::{Graph, Role};
 use crate::model::ir::Weight;
-use crate::model::settings::{Settings, ShardTarget, Via};
+use crate::model::settings::{Pattern, Settings, ShardTarget, Via};
 use crate::op::{Attention, Dim};
 use meshwright_grammar::{Diagnostic, Span};
 use std::collections::BTreeSet;
@@ -212,7 +212,7 @@ fn no_effect(rule: &Rule) -> Diagnostic {
 }
 
 fn unmatched(rule: &Rule) -> Diagnostic {
-    let path: String = rule.scope.iter().map(|scope| scope.parts.join(".")).collect();
+    let path: String = rule.scope.iter().map(Pattern::path).collect();
     let message = format!("the rule for `{}` of `{path}` has no effect: no layer and no weight goes by this path", rule.dim);
     place(Diagnostic::warning("shard::unmatched", message), rule.span, "cuts nothing")
         .help("a path matches at its end, as in `Attention.Embed` and `Moe.**.Expert`; 'meshwright plan SPEC --show model' lists layers and weights")
