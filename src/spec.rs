@@ -6,6 +6,7 @@ use meshwright_compiler::Compiled;
 use meshwright_grammar::tree::Expr;
 use meshwright_grammar::{Diagnostic, Sources, Span, Spec};
 use meshwright_plan::Mesh;
+use meshwright_plan::mesh::base;
 use meshwright_runtime::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -111,7 +112,7 @@ impl Opened {
 
 /// Overrides that make every axis of a mesh 1, those with factors as a whole.
 pub fn alone(mesh: &Mesh) -> Vec<(String, Expr)> {
-    let mut names: Vec<&str> = mesh.axes.iter().map(|axis| axis.name.split('.').next().unwrap_or_default()).collect();
+    let mut names: Vec<&str> = mesh.axes.iter().map(|axis| base(&axis.name)).collect();
     names.dedup();
     names.iter().map(|name| meshwright_compiler::shrink::set(&format!("mesh.{name}"), 1)).collect()
 }

@@ -13,7 +13,7 @@ pub struct Mesh {
 /// One axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Axis {
-    /// Its name in the user's text: `data`.
+    /// Its name in the user's text: `data`; of a factored axis, with the factor's number: `tensor.0`.
     pub name: String,
     /// Ranks along it, at least 1.
     pub size: u64,
@@ -34,6 +34,11 @@ pub struct Coordinate {
     pub back: u64,
     /// It is about the second run of a balanced part.
     pub second: bool,
+}
+
+/// The axis that a user's text writes for an axis of this name: `tensor` for `tensor.0`.
+pub fn base(name: &str) -> &str {
+    name.split_once('.').map_or(name, |(base, _)| base)
 }
 
 impl Mesh {

@@ -5,6 +5,7 @@
 
 use crate::{folder, spec};
 use meshwright_compiler::Compiled;
+use meshwright_plan::mesh::{Axis, base};
 use meshwright_runtime::execute::{Fleet, compare};
 use meshwright_runtime::pool::Pool;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ fn cases() -> Vec<PathBuf> {
 /// The case on its mesh, and on one device.
 fn compiled(case: &Path) -> [Compiled; 2] {
     let mesh = spec::compile(case, &[]);
-    let whole = |axis: &meshwright_plan::mesh::Axis| format!("mesh.{}", axis.name.split('.').next().unwrap_or_default());
+    let whole = |axis: &Axis| format!("mesh.{}", base(&axis.name));
     let alone: std::collections::BTreeSet<String> = mesh.plan.mesh.axes.iter().map(whole).collect();
     let alone: Vec<(&str, &str)> = alone.iter().map(|axis| (axis.as_str(), "1")).collect();
     let one = spec::compile(case, &alone);

@@ -10,6 +10,7 @@ use super::place;
 use crate::graph::ir::Graph;
 use crate::model::settings::{Settings, ShardTarget};
 use meshwright_grammar::Diagnostic;
+use meshwright_plan::mesh::base;
 use meshwright_plan::print::human;
 
 /// A device does at least so many operations while a byte gets to another one: a core beside memory does 5, a GPU beside NVLink 1000.
@@ -80,8 +81,7 @@ pub fn order(settings: &Settings, sharded: &Sharded) -> Option<Diagnostic> {
     let found = place(Diagnostic::warning("shard::slow_axis", message), Some(slow.span), "slow links");
     let found = place(found, Some(fast.span), "faster links");
     // a factor moves with its whole axis, or within it
-    let base = |axis: &crate::model::settings::Axis| axis.name.split('.').next().unwrap_or_default().to_string();
-    let (first, second) = (base(fast), base(slow));
+    let (first, second) = (base(&fast.name), base(&slow.name));
     let edit = if first == second {
         format!("write the factors of `{first}` in the other order, and their numbers in rules")
     } else {

@@ -9,6 +9,7 @@ use super::super::{Reader, error};
 use super::{STATES, wrong};
 use meshwright_grammar::tree::{BinaryOp, BlockKind, Expr, ExprKind};
 use meshwright_grammar::{Diagnostic, Span};
+use meshwright_plan::mesh::base;
 
 /// The mesh, slowest axis first.
 pub(super) fn read(reader: &mut Reader) -> Vec<Axis> {
@@ -89,31 +90,24 @@ fn fill(reader: &mut Reader, axes: &mut [Axis], rest: &[(usize, Span)], cluster:
 
 /// The axes that a name in a rule stands for: an axis, a factor, or all factors. Factors of an axis of size 1 are that axis.
 pub(super) fn named<'a>(axes: &'a [Axis], name: &str) -> Vec<&'a Axis> {
-    let (base, factor) = split(name);
-    let all: Vec<&Axis> = axes.iter().filter(|axis| split(&axis.name).0 == base).collect();
-    match (factor, all.as_slice()) {
-        (None, _) => all,
-        (Some(_), [one]) if one.size == 1 && one.name == base => all,
-        (Some(_), _) => all.into_iter().filter(|axis| axis.name == name).collect(),
+    let all: Vec<&Axis> = axes.iter().filter(|axis| base(&axis.name) == base(name)).collect();
+    match all.as_slice() {
+        _ if base(name) == name => all,
+        [one] if one.size == 1 && one.name == base(name) => all,
+        _ => all.into_iter().filter(|axis| axis.name == name).collect(),
     }
-}
-
-/// An axis, and which factor of it is meant.
-fn split(name: &str) -> (&str, Option<&str>) {
-    name.split_once('.').map_or((name, None), |(base, factor)| (base, Some(factor)))
 }
 
 /// What is wrong with a name that stands for no axis.
 pub(super) fn unknown(axes: &[Axis], name: &str, span: Span) -> Diagnostic {
-    let (base, factor) = split(name);
-    let sizes: Vec<u64> = axes.iter().filter(|axis| split(&axis.name).0 == base).map(|axis| axis.size).collect();
+    let sizes: Vec<u64> = axes.iter().filter(|axis| base(&axis.name) == base(name)).map(|axis| axis.size).collect();
     if name == "*" {
         return wrong::rest_rule(span);
     }
-    if factor.is_some() && !sizes.is_empty() {
-        return wrong::axis_factor(span, base, name, &sizes);
+    if base(name) != name && !sizes.is_empty() {
+        return wrong::axis_factor(span, base(name), name, &sizes);
     }
-    let mut all: Vec<String> = axes.iter().map(|axis| split(&axis.name).0.to_string()).collect();
+    let mut all: Vec<String> = axes.iter().map(|axis| base(&axis.name).to_string()).collect();
     all.dedup();
     error::unknown_axis(span, name, &all)
 }
