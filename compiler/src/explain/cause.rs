@@ -61,7 +61,11 @@ impl Why<'_> {
 
     /// The rule that gives a dim of a value the axis.
     fn rule(&self, value: Value, dim: Dim) -> Option<String> {
-        let (scope, dims) = (self.words.scope(self.body, value), &self.body.ty(value).dims);
+        self.giver(self.words.scope(self.body, value), &self.body.ty(value).dims, dim)
+    }
+
+    /// The rule that gives a dim the axis where a tensor has these dims.
+    fn giver(&self, scope: Scope, dims: &[Dim], dim: Dim) -> Option<String> {
         self.words.placing.reasons(scope, dims).giver(dim, self.axis).map(|rule| self.words.rule(rule))
     }
 
@@ -156,13 +160,9 @@ impl Why<'_> {
         let (text, name, axes) = (self.words.place(inst.origin), self.dim(cut), &self.names);
         match &inst.op {
             Op::Attention(attention) | Op::AttentionGrad(attention) => {
-                let rule = self
-                    .words
-                    .placing
-                    .reasons(Scope::default(), &[attention.query])
-                    .giver(attention.query, self.axis)
-                    .map(|rule| self.words.rule(rule))
-                    .map_or_else(String::new, |rule| format!(" by {rule}"));
+                // of queries alone, without a path: a rule that says `via` has none, and its axis has gone from queries to another dim
+                let rule = self.giver(Scope::default(), &[attention.query], attention.query);
+                let rule = rule.map_or_else(String::new, |rule| format!(" by {rule}"));
                 format!("{text} has {axes} on {name} while it runs, so that each query sees every key{rule}")
             }
             _ => format!("{text} has {axes} on {name}, as its other operands stand"),
