@@ -6,7 +6,7 @@
 
 use super::meeting::Table;
 use super::sum::{Span, TILE};
-use crate::device::cpu::loops::{Loop, offsets, points, single};
+use crate::device::loops::{Loop, offsets, points, single};
 use cranelift_entity::EntityRef;
 use meshwright_plan::Element;
 use meshwright_plan::kernel::{Access, Exchange, KernelData, Reduce, Role, Slot};

@@ -5,11 +5,9 @@
 
 pub mod attention;
 mod cache;
-mod coordinates;
 mod execute;
 pub mod gemm;
 pub mod isa;
-pub mod loops;
 pub mod math;
 pub mod rows;
 pub mod segmented;

@@ -4,7 +4,7 @@
 //! are no atomics and the bits do not depend on threads; a row whose index is out of range is left out.
 
 use super::Launch;
-use super::loops::{Loop, expect_operands, loops, offsets, points, single};
+use crate::device::loops::{Loop, expect_operands, loops, offsets, points, single};
 use crate::pool::Pool;
 use meshwright_plan::kernel::{KernelData, Role};
 

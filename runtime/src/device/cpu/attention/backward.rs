@@ -7,8 +7,8 @@ use super::{Attend, BLOCK, Block, DK, DOUT, DQ, DV, K, LSE, OUT, Places, Q, Stan
 use crate::device::cpu::Scratch;
 use crate::device::cpu::gemm::{Size, View, ViewMut, gemm};
 use crate::device::cpu::isa::Isa;
-use crate::device::cpu::loops::points;
 use crate::device::cpu::math;
+use crate::device::loops::points;
 use crate::pool::Pool;
 
 impl Attend {

@@ -6,8 +6,8 @@ use super::{Attend, BLOCK, Block, K, LSE, OUT, Places, Q, Stand, V};
 use crate::device::cpu::Scratch;
 use crate::device::cpu::gemm::{Size, View, ViewMut, gemm};
 use crate::device::cpu::isa::Isa;
-use crate::device::cpu::loops::points;
 use crate::device::cpu::math::{self, Function};
+use crate::device::loops::points;
 use crate::pool::Pool;
 
 impl Attend {

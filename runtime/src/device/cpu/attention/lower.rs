@@ -3,7 +3,7 @@
 //! Requires: operands in the plan's order. Ensures: positions, features and values are one dim each; batch and heads are loops.
 
 use super::{Attend, OPERANDS, Start};
-use crate::device::cpu::loops::{expect_operands, loops, single};
+use crate::device::loops::{expect_operands, loops, single};
 use meshwright_plan::kernel::{Attention, KernelData, Role};
 use meshwright_plan::mesh::Coordinate;
 

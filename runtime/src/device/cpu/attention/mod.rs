@@ -15,7 +15,7 @@ mod lower;
 #[cfg(test)]
 mod tests;
 
-use super::loops::{Loop, offsets};
+use crate::device::loops::{Loop, offsets};
 
 /// Query rows per block.
 pub(super) const BLOCK: usize = 64;

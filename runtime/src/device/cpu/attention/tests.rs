@@ -3,7 +3,7 @@
 
 use super::{Attend, DK, DOUT, DQ, DV, K, LSE, OPERANDS, OUT, PerOperand, Q, Start, V};
 use crate::device::cpu::Scratch;
-use crate::device::cpu::loops::Loop;
+use crate::device::loops::Loop;
 use crate::pool::Pool;
 use meshwright_plan::Mesh;
 use meshwright_plan::mesh::{Axis, Coordinate};

@@ -4,7 +4,7 @@
 //! around it, or inside the sum.
 
 use super::{Product, Size};
-use crate::device::cpu::loops::{expect_operands, loops, take_longest};
+use crate::device::loops::{expect_operands, loops, take_longest};
 use meshwright_plan::kernel::{KernelData, Role};
 
 const A: usize = 0;

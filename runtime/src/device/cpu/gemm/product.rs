@@ -4,7 +4,7 @@
 //! in one order, so its bits do not depend on the number of threads.
 
 use super::{Size, View, ViewMut, gemm};
-use crate::device::cpu::loops::{Loop, offsets, points};
+use crate::device::loops::{Loop, offsets, points};
 use crate::pool::Pool;
 
 /// `c (+)= alpha * a * b` for every point of the outer loops, summed over the inner ones.

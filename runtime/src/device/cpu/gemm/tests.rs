@@ -1,7 +1,7 @@
 //! Claims about products: right against a plain loop in f64 for odd sizes and layouts, and equal bits for any number of threads.
 
 use super::{Product, Size, View, ViewMut, gemm, portable};
-use crate::device::cpu::loops::Loop;
+use crate::device::loops::Loop;
 use crate::pool::Pool;
 
 fn numbers(count: usize, seed: u32) -> Vec<f32> {

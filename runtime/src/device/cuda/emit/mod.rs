@@ -1,0 +1,86 @@
+//! Kernel IR → CUDA C: a pure function of the kernels and the architecture, so it needs no GPU and no CUDA.
+//!
+//! Requires: kernels that the plan's verifier accepted. Ensures: header-free source that NVRTC takes; what it needs of the hardware beyond
+//! CUDA C stands in one prelude, which tests replace by C++ that plays a thread block.
+//!
+//! Every function takes, in this order: the places of the kernel's operands, `const mw_step* step` (in device memory, so that a captured graph
+//! can be launched again), `unsigned iteration`, `unsigned micro`, and `unsigned long long adds` (bit `i`: accumulating operand `i` is added to).
+
+mod attention;
+mod contract;
+mod prelude;
+mod rows;
+mod segmented;
+mod text;
+
+use crate::device::coordinates;
+use cranelift_entity::PrimaryMap;
+use meshwright_plan::kernel::{KernelData, Skeleton};
+use meshwright_plan::mesh::Coordinate;
+use meshwright_plan::{Kernel, Plan};
+
+/// The CUDA C of a plan.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// What all functions need: types, reductions, random numbers.
+    pub prelude: String,
+    /// The functions of every kernel, in the order in which they are launched; none for what a library or a communicator does.
+    pub kernels: PrimaryMap<Kernel, Vec<Function>>,
+    /// What a launch brings the values of, in this order.
+    pub coordinates: Vec<Coordinate>,
+}
+
+/// One `__global__` function with its launch.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// Unique in the plan: `k7_norm`.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+    /// Blocks.
+    pub grid: u32,
+    /// Threads of a block, a multiple of 32.
+    pub threads: u32,
+    /// Bytes of dynamic shared memory.
+    pub shared: u32,
+}
+
+impl Source {
+    /// All of it as one translation unit.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let functions = self.kernels.values().flatten().map(|function| format!("\n{}", function.text));
+        self.prelude.clone() + &functions.collect::<String>()
+    }
+}
+
+/// The source of a plan's kernels.
+///
+/// # Errors
+/// The name of a kernel whose form is not supported here, and why.
+pub fn source(plan: &Plan) -> Result<Source, (String, String)> {
+    let coordinates = coordinates::of_plan(plan);
+    let scalars: Vec<String> = plan.scalars.iter().map(|definition| definition.name.clone()).collect();
+    let names = Names { scalars: &scalars, coordinates: &coordinates };
+    let one = |(number, kernel): (Kernel, &KernelData)| functions(number.as_u32(), kernel, names).map_err(|why| (kernel.name.clone(), why));
+    let kernels = plan.kernels.iter().map(one).collect::<Result<_, _>>()?;
+    Ok(Source { prelude: prelude::text(coordinates.len(), scalars.len()), kernels, coordinates })
+}
+
+/// What functions read from a step by number.
+#[derive(Clone, Copy)]
+struct Names<'a> {
+    scalars: &'a [String],
+    coordinates: &'a [Coordinate],
+}
+
+fn functions(number: u32, kernel: &KernelData, names: Names<'_>) -> Result<Vec<Function>, String> {
+    match &kernel.skeleton {
+        Skeleton::Rows(body) => rows::emit(number, kernel, body, names),
+        Skeleton::Contract { alpha } => contract::emit(number, kernel, *alpha),
+        Skeleton::Attention(shape) => attention::forward(number, kernel, shape, names),
+        Skeleton::AttentionGrad(shape) => attention::backward(number, kernel, shape, names),
+        Skeleton::Segmented => segmented::emit(number, kernel),
+        Skeleton::Collective(_) => Ok(Vec::new()),
+    }
+}

@@ -1,0 +1,104 @@
+//! CUDA C as text: signatures, indentation, and offsets of points.
+
+use crate::device::loops::Loop;
+use meshwright_plan::Element;
+use meshwright_plan::kernel::{Access, KernelData};
+
+/// A function's name: the kernel's number and what of its name C takes.
+pub(super) fn name(number: u32, kernel: &KernelData) -> String {
+    let plain: String = kernel.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    format!("k{number}_{plain}")
+}
+
+/// How C calls an element.
+pub(super) fn element(element: Element) -> &'static str {
+    match element {
+        Element::F32 => "float",
+        Element::I32 => "int",
+        Element::Bool => "unsigned char",
+    }
+}
+
+/// A function that grows line by line.
+pub(super) struct Text {
+    text: String,
+    depth: usize,
+}
+
+impl Text {
+    /// A function of a kernel, named after it, with its operands as `o0`, `o1`, ….
+    pub(super) fn function(number: u32, kernel: &KernelData) -> Text {
+        Text::named(&name(number, kernel), kernel)
+    }
+
+    /// The same with a name of its own.
+    pub(super) fn named(name: &str, kernel: &KernelData) -> Text {
+        let operand = |(slot, operand): (meshwright_plan::kernel::Slot, &meshwright_plan::kernel::Operand)| {
+            let constant = if operand.access == Access::Read { "const " } else { "" };
+            format!("{constant}{}* o{}", element(operand.element), slot.as_u32())
+        };
+        let operands: Vec<String> = kernel.operands.iter().map(operand).collect();
+        let mut text = Text { text: String::new(), depth: 0 };
+        text.open(&format!(
+            "extern \"C\" __global__ void {name}({}, const mw_step* step, mw_u32 iteration, mw_u32 micro, mw_u64 adds)",
+            operands.join(", ")
+        ));
+        text
+    }
+
+    /// One line.
+    pub(super) fn line(&mut self, line: &str) {
+        self.text.push_str(&"    ".repeat(self.depth));
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    /// A line that begins a block.
+    pub(super) fn open(&mut self, line: &str) {
+        self.line(&format!("{line} {{"));
+        self.depth += 1;
+    }
+
+    /// The end of a block.
+    pub(super) fn close(&mut self) {
+        self.depth -= 1;
+        self.line("}");
+    }
+
+    /// The function, ended.
+    pub(super) fn finish(mut self) -> String {
+        self.close();
+        self.text
+    }
+}
+
+/// The index of nested loops in a variable, the last loop running fastest.
+pub(super) struct Indices<'a, const N: usize> {
+    variable: &'a str,
+    loops: &'a [Loop<N>],
+}
+
+impl<'a, const N: usize> Indices<'a, N> {
+    /// Of a variable that counts the points of these loops.
+    pub(super) fn new(variable: &'a str, loops: &'a [Loop<N>]) -> Self {
+        Indices { variable, loops }
+    }
+
+    /// The offset in elements of the point in an operand.
+    pub(super) fn offset(&self, operand: usize) -> String {
+        let mut behind: usize = self.loops.iter().map(|each| each.size).product();
+        let all = behind;
+        let mut terms = Vec::new();
+        for each in self.loops {
+            let outer = behind;
+            behind /= each.size;
+            if each.strides[operand] == 0 {
+                continue;
+            }
+            let divided = if behind == 1 { self.variable.to_string() } else { format!("{} / {behind}", self.variable) };
+            let index = if outer == all { divided } else { format!("{divided} % {}", each.size) };
+            terms.push(format!("({index}) * {}ll", each.strides[operand]));
+        }
+        if terms.is_empty() { "0".to_string() } else { terms.join(" + ") }
+    }
+}
