@@ -38,7 +38,9 @@ impl Text {
             format!("{constant}{}* o{}", element(operand.element), slot.as_u32())
         };
         let operands: Vec<String> = kernel.operands.iter().map(operand).collect();
+        let called = kernel.operands.iter().map(|(slot, operand)| format!("o{} {}", slot.as_u32(), operand.name));
         let mut text = Text { text: String::new(), depth: 0 };
+        text.line(&format!("// {}", called.collect::<Vec<_>>().join(", ")));
         text.open(&format!(
             "extern \"C\" __global__ void {name}({}, const mw_step* step, mw_u32 iteration, mw_u32 micro, mw_u64 adds)",
             operands.join(", ")
