@@ -15,6 +15,11 @@ struct mw_step {
     float scalars[MW_SCALARS];
 };
 
+// The operands of all members of a group.
+struct mw_members {
+    void* of[MW_MEMBERS];
+};
+
 // The finaliser of SplitMix64.
 __device__ inline mw_u64 mw_mix(mw_u64 x) {
     x += 0x9E3779B97F4A7C15ull;

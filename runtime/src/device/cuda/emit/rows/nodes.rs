@@ -388,9 +388,8 @@ fn real(value: f32) -> String {
 }
 
 fn integer(value: i32) -> String {
-    match value {
-        i32::MIN => "(-2147483647 - 1)".to_string(),
-        ..0 => format!("({value})"),
-        _ => value.to_string(),
+    if value == i32::MIN {
+        return "(-2147483647 - 1)".to_string();
     }
+    if value < 0 { format!("({value})") } else { value.to_string() }
 }
