@@ -83,14 +83,20 @@ fn kernels(plan: &Plan) -> Vec<(String, Plan)> {
             (changed.exchange, changed.axes) = (exchange, axes);
             all.push((format!("{number} {}: {what}", kernel.name), other));
         };
-        match collective.exchange {
+        for axis in plan.mesh.axes.iter().filter(|axis| axis.size > 1 && collective.axes != [axis.name.clone()]) {
+            change("along another axis", collective.exchange.clone(), vec![axis.name.clone()]);
+        }
+        match &collective.exchange {
             Exchange::AllReduce(Reduce::Sum) => change("another reduction", Exchange::AllReduce(Reduce::Max), collective.axes.clone()),
             Exchange::ReduceScatter(Reduce::Sum) => {
                 change("another reduction", Exchange::ReduceScatter(Reduce::Max), collective.axes.clone())
             }
             Exchange::AllReduce(_) => change("another reduction", Exchange::AllReduce(Reduce::Sum), collective.axes.clone()),
             Exchange::ReduceScatter(_) => change("another reduction", Exchange::ReduceScatter(Reduce::Sum), collective.axes.clone()),
-            Exchange::AllGather | Exchange::AllToAll | Exchange::Permute { .. } => {}
+            Exchange::AllToAll { from, to } => {
+                change("the other way", Exchange::AllToAll { from: to.clone(), to: from.clone() }, collective.axes.clone())
+            }
+            Exchange::AllGather | Exchange::Permute { .. } => {}
         }
     }
     all

@@ -72,7 +72,7 @@ impl Local {
                 continue;
             };
             let refused = |message| LoadError { kernel: kernel.name.clone(), message };
-            let shape = Shape::new(kernel, collective.exchange, plan.mesh.size(&collective.axes) as usize).map_err(refused)?;
+            let shape = Shape::new(kernel, &collective.exchange, plan.mesh.size(&collective.axes) as usize).map_err(refused)?;
             let circle = local.circle(plan, collective);
             local.collectives.push(Some((shape, circle)));
         }

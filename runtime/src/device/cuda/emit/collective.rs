@@ -26,7 +26,7 @@ pub(super) fn emit(number: u32, kernel: &KernelData, collective: &Collective, me
     let name = name(number, kernel);
     let mut text = Text::signature(&name, "mw_members in, mw_members out, int me, int adds");
     let all = match collective.exchange {
-        Exchange::AllGather | Exchange::AllToAll => count * members,
+        Exchange::AllGather | Exchange::AllToAll { .. } => count * members,
         Exchange::AllReduce(_) => count.div_ceil(members),
         Exchange::ReduceScatter(_) | Exchange::Permute { .. } => count,
     };
@@ -34,7 +34,7 @@ pub(super) fn emit(number: u32, kernel: &KernelData, collective: &Collective, me
     text.line(&format!("if (point >= {all}ll) return;"));
     match collective.exchange {
         Exchange::AllGather => share.pull(&mut text, count, "0"),
-        Exchange::AllToAll => share.pull(&mut text, count, &format!("me * {}ll", part[0])),
+        Exchange::AllToAll { .. } => share.pull(&mut text, count, &format!("me * {}ll", part[0])),
         Exchange::Permute { by } => {
             text.line(&format!("int from = (me + {}) % {members};", members - by as usize % members));
             share.copy(&mut text, "out.of[me]", "0", "in.of[from]", "0");
