@@ -70,7 +70,7 @@ fn kernels(plan: &Plan) -> Vec<(String, Plan)> {
             all.push((format!("{number} {}: {what}", kernel.name), other));
         };
         let others = plan.mesh.axes.iter().map(|axis| vec![axis.name.clone()]).filter(|axes| *axes != collective.axes);
-        others.for_each(|axes| change("along another axis", collective.exchange, axes));
+        others.for_each(|axes| change("along another axis", collective.exchange.clone(), axes));
         let mut retyped = plan.clone();
         for operand in retyped.kernels[number].operands.values_mut() {
             operand.element = if operand.element == Element::F32 { Element::I32 } else { Element::F32 };
@@ -83,9 +83,6 @@ fn kernels(plan: &Plan) -> Vec<(String, Plan)> {
             (changed.exchange, changed.axes) = (exchange, axes);
             all.push((format!("{number} {}: {what}", kernel.name), other));
         };
-        for axis in plan.mesh.axes.iter().filter(|axis| axis.size > 1 && collective.axes != [axis.name.clone()]) {
-            change("along another axis", collective.exchange.clone(), vec![axis.name.clone()]);
-        }
         match &collective.exchange {
             Exchange::AllReduce(Reduce::Sum) => change("another reduction", Exchange::AllReduce(Reduce::Max), collective.axes.clone()),
             Exchange::ReduceScatter(Reduce::Sum) => {
