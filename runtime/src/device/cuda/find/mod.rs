@@ -56,10 +56,10 @@ impl Library {
     #[must_use]
     pub fn install(self) -> &'static str {
         match self {
-            Library::Driver => "install NVIDIA's driver (Debian: `apt install nvidia-driver`); in a container, start it with `--gpus all`",
+            Library::Driver => "install NVIDIA's driver (Debian: `apt install nvidia-driver`, containers: `--gpus all`)",
             Library::Nvrtc => "`pip install nvidia-cuda-nvrtc-cu12`, or the CUDA toolkit 12",
             Library::CublasLt => "`pip install nvidia-cublas-cu12`, or the CUDA toolkit 12",
-            Library::Nccl => "`pip install nvidia-nccl-cu12`; only several GPUs need it",
+            Library::Nccl => "`pip install nvidia-nccl-cu12` (only several GPUs need it)",
         }
     }
 }
@@ -163,5 +163,8 @@ pub fn preload(found: &Found) -> Result<(), String> {
 pub(super) fn open(path: &Path) -> Result<libloading::Library, String> {
     // SAFETY: loading runs the library's own start-up code. Only NVIDIA's libraries are asked for, by their names, in places that the
     // system or the user set up for them; their start-up code expects nothing of the program.
-    unsafe { libloading::Library::new(path) }.map_err(|why| why.to_string())
+    unsafe { libloading::Library::new(path) }.map_err(|why| {
+        // The loader's own words are one level down.
+        std::error::Error::source(&why).map_or_else(|| why.to_string(), ToString::to_string)
+    })
 }
