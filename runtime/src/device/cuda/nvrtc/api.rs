@@ -104,7 +104,8 @@ impl Api {
         self.check(made)?;
         // SAFETY: a program that was made, and so many strings that end.
         let ended = unsafe { (self.compile)(program.program, options.len() as c_int, options.as_ptr()) };
-        let log = String::from_utf8_lossy(&program.bytes(self.log)?).trim_end_matches('\0').trim_end().to_string();
+        // The assembler's part comes behind a zero byte of its own.
+        let log = String::from_utf8_lossy(&program.bytes(self.log)?).replace('\0', "\n").trim_end().to_string();
         let code = match ended {
             0 => Ok(program.bytes(match form {
                 Form::Cubin => self.cubin,
