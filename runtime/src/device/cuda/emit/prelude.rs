@@ -1,22 +1,21 @@
 //! The text in front of all functions.
 
-use super::contract;
+use super::{attention, contract};
 use meshwright_plan::Plan;
-use meshwright_plan::kernel::{KernelData, Skeleton};
+use meshwright_plan::kernel::Skeleton;
 
 /// What a plan's functions use, for so many coordinates and scalars.
 pub(super) fn text(plan: &Plan, coordinates: usize, scalars: usize) -> String {
     let size = |count: usize| count.max(1);
-    let mut text =
-        format!("#define MW_COORDINATES {}\n#define MW_SCALARS {}\n{}", size(coordinates), size(scalars), include_str!("prelude.cuh"));
-    let contracts = plan.kernels.values().any(is_contract);
-    if contracts {
-        text += include_str!("tiles.cuh");
-        text += contract::TEMPLATE;
+    let any = |wanted: fn(&Skeleton) -> bool| plan.kernels.values().any(|kernel| wanted(&kernel.skeleton));
+    let contracts = any(|skeleton| matches!(skeleton, Skeleton::Contract { .. }));
+    let attends = any(|skeleton| matches!(skeleton, Skeleton::Attention(_) | Skeleton::AttentionGrad(_)));
+    let mut text = format!("#define MW_COORDINATES {}\n#define MW_SCALARS {}\n", size(coordinates), size(scalars));
+    text += include_str!("prelude.cuh");
+    for (needed, template) in
+        [(contracts || attends, include_str!("tiles.cuh")), (contracts, contract::TEMPLATE), (attends, attention::TEMPLATE)]
+    {
+        text += if needed { template } else { "" };
     }
     text
-}
-
-fn is_contract(kernel: &KernelData) -> bool {
-    matches!(kernel.skeleton, Skeleton::Contract { .. })
 }
