@@ -8,6 +8,7 @@ mod commands;
 mod covering;
 mod data_errors;
 mod determinism;
+mod emulate;
 mod errors;
 mod examples;
 mod explains;

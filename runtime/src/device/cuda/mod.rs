@@ -5,3 +5,4 @@
 //! a GPU's memory idle: the results of the two agree to rounding.
 
 pub mod emit;
+pub mod played;
