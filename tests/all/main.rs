@@ -6,6 +6,7 @@
 mod balanced;
 mod commands;
 mod covering;
+mod cuda;
 mod data_errors;
 mod determinism;
 mod emulate;
