@@ -149,7 +149,7 @@ pub struct Collective {
 }
 
 /// What a collective does. Sums are taken in the order of the members' numbers, so that they have the same bits everywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Exchange {
     /// `out[m, i] = in[m][i]`, for all members `m`.
     AllGather,
@@ -157,8 +157,13 @@ pub enum Exchange {
     ReduceScatter(Reduce),
     /// `out[i] (+)= reduction over r of in[r][i]`. In and out may be the same place.
     AllReduce(Reduce),
-    /// `out[m, i] = in[m][me, i]`.
-    AllToAll,
+    /// `out[m, i] = in[m][me, i]`: the axes stop cutting one dim, which becomes whole, and cut another one.
+    AllToAll {
+        /// Which they cut before.
+        from: String,
+        /// Which they cut behind.
+        to: String,
+    },
     /// `out[i] = in[(me - by) mod members][i]`: everything moves `by` places along the ring.
     Permute {
         /// How far; `1 <= by < members`.
@@ -168,20 +173,20 @@ pub enum Exchange {
 
 impl Exchange {
     /// Whether the in and the out operand run along a dim of role `Member`.
-    pub fn members(self) -> [bool; 2] {
+    pub fn members(&self) -> [bool; 2] {
         match self {
             Exchange::AllGather => [false, true],
             Exchange::ReduceScatter(_) => [true, false],
             Exchange::AllReduce(_) | Exchange::Permute { .. } => [false, false],
-            Exchange::AllToAll => [true, true],
+            Exchange::AllToAll { .. } => [true, true],
         }
     }
 
     /// How values of the members become one, if they do.
-    pub fn reduction(self) -> Option<Reduce> {
+    pub fn reduction(&self) -> Option<Reduce> {
         match self {
-            Exchange::ReduceScatter(op) | Exchange::AllReduce(op) => Some(op),
-            Exchange::AllGather | Exchange::AllToAll | Exchange::Permute { .. } => None,
+            Exchange::ReduceScatter(op) | Exchange::AllReduce(op) => Some(*op),
+            Exchange::AllGather | Exchange::AllToAll { .. } | Exchange::Permute { .. } => None,
         }
     }
 }

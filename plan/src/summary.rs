@@ -156,10 +156,10 @@ fn exchanges(plan: &Plan, program: Program, stream: Option<Stream>) -> Vec<Excha
     let collective = |kernel: &KernelData| match &kernel.skeleton {
         Skeleton::Collective(Collective { exchange, axes }) => Some(Exchanged {
             axes: print::axes(axes),
-            exchange: print::exchange(*exchange),
+            exchange: print::exchange(exchange),
             stream,
             count: 1,
-            bytes: moved(kernel, *exchange, plan.mesh.size(axes)),
+            bytes: moved(kernel, exchange, plan.mesh.size(axes)),
         }),
         Skeleton::Rows(_) | Skeleton::Contract { .. } | Skeleton::Attention(_) | Skeleton::AttentionGrad(_) | Skeleton::Segmented => None,
     };
@@ -168,13 +168,13 @@ fn exchanges(plan: &Plan, program: Program, stream: Option<Stream>) -> Vec<Excha
 
 /// Bytes that one rank of a group of `members` sends, in the algorithms that send least: of what all members together have, each sends all but
 /// its part once to gather, to scatter or to exchange, twice to reduce.
-fn moved(kernel: &KernelData, exchange: Exchange, members: u64) -> u64 {
+fn moved(kernel: &KernelData, exchange: &Exchange, members: u64) -> u64 {
     let points = kernel.dims.values().fold(1u128, |points, dim| points.saturating_mul(dim.size.into()));
     let element = kernel.operands.values().next().map_or(4, |operand| operand.element.bytes());
     let full = points.saturating_mul(element.into());
     let parts = u128::from(members.max(1));
     let bytes = match exchange {
-        Exchange::AllGather | Exchange::ReduceScatter(_) | Exchange::AllToAll => full.saturating_mul(parts - 1) / parts,
+        Exchange::AllGather | Exchange::ReduceScatter(_) | Exchange::AllToAll { .. } => full.saturating_mul(parts - 1) / parts,
         Exchange::AllReduce(_) => full.saturating_mul(2 * (parts - 1)) / parts,
         Exchange::Permute { .. } => full,
     };

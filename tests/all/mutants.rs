@@ -70,7 +70,7 @@ fn kernels(plan: &Plan) -> Vec<(String, Plan)> {
             all.push((format!("{number} {}: {what}", kernel.name), other));
         };
         let others = plan.mesh.axes.iter().map(|axis| vec![axis.name.clone()]).filter(|axes| *axes != collective.axes);
-        others.for_each(|axes| change("along another axis", collective.exchange, axes));
+        others.for_each(|axes| change("along another axis", collective.exchange.clone(), axes));
         let mut retyped = plan.clone();
         for operand in retyped.kernels[number].operands.values_mut() {
             operand.element = if operand.element == Element::F32 { Element::I32 } else { Element::F32 };
@@ -83,14 +83,17 @@ fn kernels(plan: &Plan) -> Vec<(String, Plan)> {
             (changed.exchange, changed.axes) = (exchange, axes);
             all.push((format!("{number} {}: {what}", kernel.name), other));
         };
-        match collective.exchange {
+        match &collective.exchange {
             Exchange::AllReduce(Reduce::Sum) => change("another reduction", Exchange::AllReduce(Reduce::Max), collective.axes.clone()),
             Exchange::ReduceScatter(Reduce::Sum) => {
                 change("another reduction", Exchange::ReduceScatter(Reduce::Max), collective.axes.clone())
             }
             Exchange::AllReduce(_) => change("another reduction", Exchange::AllReduce(Reduce::Sum), collective.axes.clone()),
             Exchange::ReduceScatter(_) => change("another reduction", Exchange::ReduceScatter(Reduce::Sum), collective.axes.clone()),
-            Exchange::AllGather | Exchange::AllToAll | Exchange::Permute { .. } => {}
+            Exchange::AllToAll { from, to } => {
+                change("the other way", Exchange::AllToAll { from: to.clone(), to: from.clone() }, collective.axes.clone())
+            }
+            Exchange::AllGather | Exchange::Permute { .. } => {}
         }
     }
     all

@@ -44,7 +44,8 @@ pub fn lower(facts: &Facts<'_>, index: usize, collective: &Collective, storage: 
         operand("in", read.element, Access::Read, all().map(from).collect()),
         operand("out", out.element, access, all().map(to).collect()),
     ];
-    let skeleton = Skeleton::Collective(kernel::Collective { exchange: exchange(&collective.exchange), axes: collective.axes.clone() });
+    let skeleton =
+        Skeleton::Collective(kernel::Collective { exchange: exchange(facts, &collective.exchange), axes: collective.axes.clone() });
     let mut kernel = KernelData { name: collective.exchange.name().to_string(), dims, operands: operands.into_iter().collect(), skeleton };
     tile::merge(&mut kernel, 0);
     super::contract::extents(&mut kernel);
@@ -74,12 +75,15 @@ fn walks(facts: &Facts<'_>, collective: &Collective, result: &[Dim]) -> (Vec<Wal
     (result.iter().map(walk).collect(), member)
 }
 
-fn exchange(exchange: &Exchange) -> kernel::Exchange {
+fn exchange(facts: &Facts<'_>, exchange: &Exchange) -> kernel::Exchange {
     match exchange {
         Exchange::AllGather { .. } => kernel::Exchange::AllGather,
         Exchange::ReduceScatter { reduce, .. } => kernel::Exchange::ReduceScatter(*reduce),
         Exchange::AllReduce { reduce } => kernel::Exchange::AllReduce(*reduce),
-        Exchange::AllToAll { .. } => kernel::Exchange::AllToAll,
+        Exchange::AllToAll { whole, into, .. } => {
+            let name = |dim: &Dim| facts.dims[*dim].name.clone();
+            kernel::Exchange::AllToAll { from: name(whole), to: name(into) }
+        }
         Exchange::Permute { by } => kernel::Exchange::Permute { by: *by },
     }
 }

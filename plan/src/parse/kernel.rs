@@ -112,7 +112,11 @@ fn exchange(skeleton: &str, cursor: &mut Cursor<'_>) -> Result<Option<Collective
         "all_gather" => Exchange::AllGather,
         "reduce_scatter" => Exchange::ReduceScatter(body::reduction_word(cursor)?),
         "all_reduce" => Exchange::AllReduce(body::reduction_word(cursor)?),
-        "all_to_all" => Exchange::AllToAll,
+        "all_to_all" => {
+            let from = cursor.dim()?;
+            cursor.keyword("to")?;
+            Exchange::AllToAll { from, to: cursor.dim()? }
+        }
         "permute" => Exchange::Permute { by: cursor.integer()? },
         _ => return Ok(None),
     };

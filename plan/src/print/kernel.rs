@@ -28,7 +28,7 @@ fn skeleton(skeleton: &Skeleton) -> &'static str {
         Skeleton::Attention(_) => "attention",
         Skeleton::AttentionGrad(_) => "attention_grad",
         Skeleton::Segmented => "segmented",
-        Skeleton::Collective(collective) => name::exchange(collective.exchange),
+        Skeleton::Collective(collective) => name::exchange(&collective.exchange),
     }
 }
 
@@ -36,7 +36,8 @@ fn skeleton(skeleton: &Skeleton) -> &'static str {
 fn exchange(skeleton: &Skeleton) -> Option<String> {
     let Skeleton::Collective(Collective { exchange, axes }) = skeleton else { return None };
     let how = match exchange {
-        Exchange::AllGather | Exchange::AllToAll => None,
+        Exchange::AllGather => None,
+        Exchange::AllToAll { from, to } => Some(format!("{} to {}", name::dim(from), name::dim(to))),
         Exchange::ReduceScatter(op) | Exchange::AllReduce(op) => Some(name::reduce_spelling(*op).to_owned()),
         Exchange::Permute { by } => Some(by.to_string()),
     };

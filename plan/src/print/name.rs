@@ -109,12 +109,12 @@ pub(crate) fn reduce_spelling(op: Reduce) -> &'static str {
 }
 
 /// The word for a collective.
-pub(crate) fn exchange(exchange: Exchange) -> &'static str {
+pub(crate) fn exchange(exchange: &Exchange) -> &'static str {
     match exchange {
         Exchange::AllGather => "all_gather",
         Exchange::ReduceScatter(_) => "reduce_scatter",
         Exchange::AllReduce(_) => "all_reduce",
-        Exchange::AllToAll => "all_to_all",
+        Exchange::AllToAll { .. } => "all_to_all",
         Exchange::Permute { .. } => "permute",
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Ensures that axes with one rank never appear: along them nothing is partial and nothing differs.
 
+use super::cuts::{self, Cuts};
 use super::transfer::Fault;
 use crate::kernel::Reduce;
 use crate::mesh::Coordinate;
@@ -46,6 +47,11 @@ impl Set {
 
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// Its axes, each alone.
+    pub(super) fn each(self) -> impl Iterator<Item = Set> {
+        (0..u64::BITS).map(|bit| Set(1 << bit)).filter(move |axis| self.holds(*axis))
     }
 
     /// `data*tensor`, or `nothing`.
@@ -98,17 +104,8 @@ impl Partial {
     }
 }
 
-/// How far values are from where they were made, along the axes of one ring.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moves {
-    /// Places along the ring.
-    pub(super) shift: u64,
-    /// An odd number of all-to-alls.
-    pub(super) turned: bool,
-}
-
-/// By the axes of the ring; those that did not move are left out.
-pub(super) type Moved = BTreeMap<Set, Moves>;
+/// How many places along each ring values are from where they were made, by the axes of the ring; those that did not move are left out.
+pub(super) type Moved = BTreeMap<Set, u64>;
 
 /// In which order several axes cut the same elements, major first, where that is known; by the set of them.
 pub(super) type Order = BTreeMap<Set, Vec<String>>;
@@ -132,6 +129,8 @@ pub(super) struct Contents {
     /// None: made of nothing that could have moved, as weights are.
     pub(super) moved: Option<Moved>,
     pub(super) order: Order,
+    /// Which dims the axes cut.
+    pub(super) cuts: Cuts,
     /// A reduction has taken them: no other may.
     pub(super) spent: bool,
     /// Nothing ever writes them: they are 0.
@@ -170,6 +169,7 @@ impl Contents {
         let order = order.map(|(axes, order)| (*axes, order.clone())).collect();
         Ok(Contents {
             order,
+            cuts: cuts::joined(&self.cuts, &other.cuts),
             partial: self.partial,
             element,
             least,
@@ -181,18 +181,16 @@ impl Contents {
     }
 
     /// How far they have moved along these axes.
-    pub(super) fn moves(&self, ring: Set) -> Moves {
-        self.moved.as_ref().and_then(|moved| moved.get(&ring)).copied().unwrap_or_default()
+    pub(super) fn shift(&self, ring: Set) -> u64 {
+        self.moved.as_ref().and_then(|moved| moved.get(&ring)).copied().unwrap_or(0)
     }
 
-    /// The same, moved on.
-    pub(super) fn moved_on(&self, ring: Set, change: impl FnOnce(Moves) -> Moves) -> Option<Moved> {
+    /// So many places further around a ring of so many.
+    pub(super) fn moved_on(&self, ring: Set, by: u64, members: u64) -> Option<Moved> {
         let mut moved = self.moved.clone()?;
-        let moves = change(self.moves(ring));
-        if moves == Moves::default() {
-            moved.remove(&ring)
-        } else {
-            moved.insert(ring, moves)
+        match (self.shift(ring) + by % members) % members {
+            0 => moved.remove(&ring),
+            shift => moved.insert(ring, shift),
         };
         Some(moved)
     }
@@ -200,8 +198,8 @@ impl Contents {
     /// Whether they came around the ring just as far as this coordinate says, and along no other.
     pub(super) fn stands_at(&self, mesh: &Mesh, coordinate: Option<&Coordinate>) -> bool {
         let own = coordinate.map(|own| (Set::of(mesh, &own.axes), own.back));
-        let elsewhere = self.moved.iter().flatten().any(|(ring, moves)| moves.shift != 0 && own.is_none_or(|(axes, _)| axes != *ring));
-        !elsewhere && own.is_none_or(|(axes, back)| self.moves(axes).shift == back)
+        let elsewhere = self.moved.iter().flatten().any(|(ring, _)| own.is_none_or(|(axes, _)| axes != *ring));
+        !elsewhere && own.is_none_or(|(axes, back)| self.shift(axes) == back)
     }
 }
 

@@ -21,6 +21,7 @@
 //! same kind (inside of programs, marks of last uses tell: [`crate::verify`]); elements that several ranks hold counted more than once in a norm.
 
 mod contents;
+mod cuts;
 mod memory;
 mod outcome;
 mod progress;

@@ -2,7 +2,8 @@
 //!
 //! Requires kernels that verify. Ensures that the answer depends on nothing but the kernel and what its operands hold.
 
-use super::contents::{Contents, Moved, Moves, Order, Partial, Set, order};
+use super::contents::{Contents, Moved, Order, Partial, Set, order};
+use super::cuts;
 use super::rows;
 use crate::kernel::{Access, Attention, Collective, Exchange, Gather, Node, NodeData, Operand, Reduce, Role, Skeleton, Slot};
 use crate::verify::Rule;
@@ -161,6 +162,7 @@ impl Launch<'_> {
         let (held, turned) = (self.held(slot), self.reordered(slot));
         let cut = self.cut(slot).with(turned.unwrap_or(Set::NONE));
         self.element(slot, &held)?;
+        self.cut_alike(slot, &held.cuts)?;
         if !held.most.with(self.own_part(slot)).holds(cut) {
             let message =
                 format!("has dims cut along {}, but all ranks along {} hold the same", self.show(cut), self.show(cut.without(held.most)));
@@ -208,7 +210,7 @@ impl Launch<'_> {
             return Err(self.fault(Rule::Partial, slot, &message));
         }
         let whole = Contents::cut(self.kernel.operands[slot].element, cut, moved);
-        Ok((slot, Contents { partial, ..whole }))
+        Ok((slot, Contents { partial, cuts: self.cuts(slot), ..whole }))
     }
 
     /// How far the results moved: operands that differ along a ring must have moved equally far along it.
@@ -217,24 +219,19 @@ impl Launch<'_> {
         if movable().next().is_none() {
             return Ok(None);
         }
-        // a product may contract what an all-to-all has cut with what a reduction has cut in the same way
-        let product = matches!(self.kernel.skeleton, Skeleton::Contract { .. });
         let mut moved = Moved::new();
         let rings = movable().flat_map(|(_, contents)| contents.moved.iter().flatten().map(|(ring, _)| *ring));
         for ring in rings.collect::<std::collections::BTreeSet<_>>() {
-            let mut found: Option<Moves> = None;
+            let mut found = None;
             for (slot, contents) in movable().filter(|(slot, contents)| self.differs(*slot, contents).meets(ring)) {
-                let mut own = contents.moves(ring);
-                if let Some(found) = found.filter(|_| product) {
-                    own.turned |= found.turned;
-                }
-                if found.is_some_and(|found| found != own && !(product && found.shift == own.shift)) {
+                let own = contents.shift(ring);
+                if found.is_some_and(|found| found != own) {
                     let message = format!("did not move as far along {} as what it meets", self.show(ring));
                     return Err(self.fault(Rule::Moved, *slot, &message));
                 }
                 found = Some(own);
             }
-            moved.extend(found.filter(|found| *found != Moves::default()).map(|found| (ring, found)));
+            moved.extend(found.filter(|found| *found != 0).map(|found| (ring, found)));
         }
         Ok(Some(moved))
     }
@@ -312,7 +309,8 @@ impl Launch<'_> {
             if placed && !contents.stands_at(self.mesh, coordinate.as_ref()) {
                 return Err(self.fault(Rule::Moved, *slot, "came around the ring from elsewhere than its positions say"));
             }
-            contents.moved = contents.moved.take().map(still);
+            // attention knows of shifts along rings
+            contents.moved = contents.moved.take().map(|_| Moved::new());
         }
         let moved = self.moved(&reads)?;
         let written = self.kernel.operands.iter().filter(|(_, operand)| operand.access == Access::Write);
@@ -346,8 +344,9 @@ impl Launch<'_> {
         }
         let members = self.mesh.size(&collective.axes).max(1);
         let order = order(self.mesh, &collective.axes);
-        match collective.exchange {
+        match &collective.exchange {
             Exchange::AllGather => {
+                left.cuts = cuts::without(held.cuts, axes);
                 if held.order.get(&axes).is_some_and(|known| order.get(&axes) != Some(known)) {
                     return Err(self.fault(Rule::Placement, read, "is gathered along axes in another order than they cut it"));
                 }
@@ -357,12 +356,13 @@ impl Launch<'_> {
             }
             Exchange::ReduceScatter(_) => {
                 (left.least, left.most) = (held.least.with(axes), held.most.with(axes));
+                left.cuts = cuts::without(held.cuts, axes);
                 left.order.extend(order);
             }
             Exchange::AllReduce(_) => {}
-            Exchange::AllToAll => left.moved = held.moved_on(axes, |moves| Moves { turned: !moves.turned, ..moves }),
+            Exchange::AllToAll { from, to } => left.cuts = self.recut(read, &held.cuts, axes, [from, to])?,
             Exchange::Permute { by } => {
-                left.moved = held.moved_on(axes, |moves| Moves { shift: (moves.shift + by % members) % members, ..moves });
+                left.moved = held.moved_on(axes, *by, members);
             }
         }
         self.added(written, &left)?;
@@ -382,17 +382,9 @@ impl Launch<'_> {
     }
 }
 
-/// The same without shifts along rings: attention knows of them.
-fn still(moved: Moved) -> Moved {
-    let still = moved.into_iter().map(|(ring, moves)| (ring, Moves { shift: 0, ..moves }));
-    still.filter(|(_, moves)| *moves != Moves::default()).collect()
-}
-
 /// As far along rings as the keys whose gradient it is.
 fn carried(moved: Option<Moved>, keys: &Contents) -> Option<Moved> {
     let mut moved = moved?;
-    for (ring, moves) in keys.moved.iter().flatten().filter(|(_, moves)| moves.shift != 0) {
-        moved.entry(*ring).or_default().shift = moves.shift;
-    }
+    moved.extend(keys.moved.iter().flatten());
     Some(moved)
 }

@@ -13,24 +13,30 @@ pub(super) fn collective(plan: &Plan, kernel: &KernelData, collective: &Collecti
         return;
     }
     let group = plan.mesh.size(axes);
-    members(kernel, *exchange, group, report);
-    if let Exchange::Permute { by } = exchange {
-        let moves = 1 <= *by && *by < group;
-        report.check(moves, Rule::Collective, || format!("moves by {by} in a group of {group}"));
+    members(kernel, exchange, group, report);
+    match exchange {
+        Exchange::Permute { by } => {
+            let moves = 1 <= *by && *by < group;
+            report.check(moves, Rule::Collective, || format!("moves by {by} in a group of {group}"));
+        }
+        Exchange::AllToAll { from, to } => {
+            report.check(from != to, Rule::Collective, || format!("goes from {from} to the same"));
+        }
+        Exchange::AllGather | Exchange::ReduceScatter(_) | Exchange::AllReduce(_) => {}
     }
     let mut operands = kernel.operands.values();
     let (Some(read), Some(written), None) = (operands.next(), operands.next(), operands.next()) else {
         report.add(Rule::OperandRoles, format!("{} operands instead of in and out", kernel.operands.len()));
         return;
     };
-    elements(*exchange, read, written, report);
+    elements(exchange, read, written, report);
     for (operand, along) in [read, written].into_iter().zip(exchange.members()) {
         strides(kernel, operand, along, report);
     }
 }
 
 /// One dim counts the members of the group, if the exchange needs one.
-fn members(kernel: &KernelData, exchange: Exchange, group: u64, report: &mut Report) {
+fn members(kernel: &KernelData, exchange: &Exchange, group: u64, report: &mut Report) {
     let sizes: Vec<u64> = kernel.dims.values().filter(|dim| dim.role == Role::Member).map(|dim| dim.size).collect();
     let wanted: &[u64] = if exchange.members() == [false, false] { &[] } else { &[group] };
     report.check(sizes == wanted, Rule::Collective, || {
@@ -39,7 +45,7 @@ fn members(kernel: &KernelData, exchange: Exchange, group: u64, report: &mut Rep
 }
 
 /// In is read, out written; only sums, maxima and minima of f32 may be added up or to.
-fn elements(exchange: Exchange, read: &Operand, written: &Operand, report: &mut Report) {
+fn elements(exchange: &Exchange, read: &Operand, written: &Operand, report: &mut Report) {
     let right = read.access == Access::Read && read.element == written.element;
     report.check(right, Rule::OperandRoles, || format!("{} is {:?} {}", read.name, read.access, read.element));
     let accumulates = written.access == Access::Accumulate && exchange.reduction().is_some();

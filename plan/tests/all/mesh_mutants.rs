@@ -68,19 +68,22 @@ fn recast(kernel: &mut KernelData, change: impl FnOnce(&mut Collective)) {
     }
 }
 
-const EXCHANGES: [Exchange; 11] = [
-    Exchange::AllGather,
-    Exchange::ReduceScatter(Reduce::Sum),
-    Exchange::ReduceScatter(Reduce::Max),
-    Exchange::ReduceScatter(Reduce::Argmax),
-    Exchange::AllReduce(Reduce::Sum),
-    Exchange::AllReduce(Reduce::Max),
-    Exchange::AllReduce(Reduce::Min),
-    Exchange::AllToAll,
-    Exchange::Permute { by: 0 },
-    Exchange::Permute { by: 1 },
-    Exchange::Permute { by: 2 },
-];
+/// Every kind of exchange.
+fn exchanges() -> [Exchange; 11] {
+    [
+        Exchange::AllGather,
+        Exchange::ReduceScatter(Reduce::Sum),
+        Exchange::ReduceScatter(Reduce::Max),
+        Exchange::ReduceScatter(Reduce::Argmax),
+        Exchange::AllReduce(Reduce::Sum),
+        Exchange::AllReduce(Reduce::Max),
+        Exchange::AllReduce(Reduce::Min),
+        Exchange::AllToAll { from: "Row".into(), to: "Slots".into() },
+        Exchange::Permute { by: 0 },
+        Exchange::Permute { by: 1 },
+        Exchange::Permute { by: 2 },
+    ]
+}
 
 /// Other groups: each axis, both in both orders, none, one that is not there, one twice.
 fn groups(plan: &Plan) -> Vec<Vec<String>> {
@@ -116,19 +119,18 @@ fn mutants(plan: &Plan) -> Mutants {
             let set = group.len() == collective.axes.len() && group.iter().all(|axis| collective.axes.contains(axis));
             if ordered { group == collective.axes } else { set }
         };
-        // that a product's operand came along the right one of two axes is proved before memory is laid out (the compiler's stage `shard`)
-        let elsewhere = |group: &[String]| {
-            let one = plan.mesh.axes.iter().any(|axis| group == [axis.name.clone()]);
-            one && collective.exchange == Exchange::AllToAll
-        };
-        for group in groups(plan).into_iter().filter(|group| !same(group) && !elsewhere(group)) {
+        for group in groups(plan).into_iter().filter(|group| !same(group)) {
             all.add("other ranks", format!("{name} along {group:?}"), plan, |plan| {
                 alter(plan, program, at, |kernel| recast(kernel, |collective| collective.axes.clone_from(&group)));
             });
         }
-        for exchange in EXCHANGES.into_iter().filter(|exchange| *exchange != collective.exchange) {
+        let backwards = match &collective.exchange {
+            Exchange::AllToAll { from, to } => Some(Exchange::AllToAll { from: to.clone(), to: from.clone() }),
+            Exchange::AllGather | Exchange::ReduceScatter(_) | Exchange::AllReduce(_) | Exchange::Permute { .. } => None,
+        };
+        for exchange in exchanges().into_iter().chain(backwards).filter(|exchange| *exchange != collective.exchange) {
             all.add("other exchange", format!("{name} as {exchange:?}"), plan, |plan| {
-                alter(plan, program, at, |kernel| recast(kernel, |collective| collective.exchange = exchange));
+                alter(plan, program, at, |kernel| recast(kernel, |collective| collective.exchange = exchange.clone()));
             });
         }
         for neighbour in

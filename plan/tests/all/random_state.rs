@@ -61,7 +61,7 @@ impl Dice<'_> {
             0 => Exchange::AllGather,
             1 => Exchange::ReduceScatter(self.reduce()),
             2 => Exchange::AllReduce(self.reduce()),
-            3 => Exchange::AllToAll,
+            3 => Exchange::AllToAll { from: self.pick(&NAMES).to_owned(), to: self.pick(&NAMES).to_owned() },
             4 => Exchange::Permute { by: self.below(9) },
             5 => return Skeleton::Attention(self.attention()),
             _ => return Skeleton::AttentionGrad(self.attention()),

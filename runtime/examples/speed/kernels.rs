@@ -255,7 +255,17 @@ fn time(kernel: KernelData, threads: usize) -> f64 {
     let mut worker = cpu.worker(Pool::new(threads, true));
     print!("{name:15} loaded in {:5.2} ms, ", start.elapsed().as_secs_f64() * 1e3);
     let places: Vec<*mut u8> = operands.iter_mut().map(|operand| operand.as_mut_ptr().cast()).collect();
-    let launch = Launch { operands: &places, accumulate: 0, scalars: &[1e-3], coordinates: &[], seed: 0, step: 1, iteration: 0, micro: 0 };
+    let launch = Launch {
+        operands: &places,
+        accumulate: 0,
+        scalars: &[1e-3],
+        coordinates: &[],
+        seed: 0,
+        step: 1,
+        iteration: 0,
+        micro: 0,
+        numbers: std::ptr::null(),
+    };
     // SAFETY: the operands are as large as the kernel's extents.
     best(threads == 1, &mut || unsafe { cpu.launch(&mut worker, Kernel::from_u32(0), &launch) })
 }

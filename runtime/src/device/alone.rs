@@ -3,7 +3,8 @@
 //! Requires: a plan that its verifier accepted, and indices of lookups in their range. Ensures: memory of the sizes that the kernel wants, with
 //! margins that show writes outside of it.
 
-use super::cpu::{Cpu, Launch, LoadError, Worker};
+use super::Launch;
+use super::cpu::{Cpu, LoadError, Worker};
 use crate::pool::Pool;
 use cranelift_entity::PrimaryMap;
 use meshwright_plan::kernel::{KernelData, Operand};
@@ -154,6 +155,7 @@ impl Alone {
             step: numbers.step,
             iteration: numbers.iteration,
             micro: numbers.micro,
+            numbers: std::ptr::null(),
         };
         // SAFETY: every operand has memory of its own, aligned and as large as its extent; the numbers are those of the plan; the worker is this device's.
         unsafe { self.cpu.launch(&mut self.worker, kernel, &launch) };

@@ -70,8 +70,8 @@ impl Counts {
             self.spanned += spans.sum::<u64>();
             return;
         };
-        let traffic = traffic(kernel, collective.exchange, plan.mesh.size(&collective.axes));
-        self.collectives.entry((collective.exchange, collective.axes.clone())).or_default().add(traffic, 1);
+        let traffic = traffic(kernel, &collective.exchange, plan.mesh.size(&collective.axes));
+        self.collectives.entry((collective.exchange.clone(), collective.axes.clone())).or_default().add(traffic, 1);
     }
 
     fn add(&mut self, other: &Counts, times: u64) {
@@ -93,11 +93,11 @@ impl Traffic {
 }
 
 /// One collective between `members` ranks.
-fn traffic(kernel: &KernelData, exchange: Exchange, members: u64) -> Traffic {
+fn traffic(kernel: &KernelData, exchange: &Exchange, members: u64) -> Traffic {
     let rows: u64 = kernel.dims.values().filter(|dim| dim.role == Role::Row).map(|dim| dim.size).product();
     let part = rows * kernel.operands.values().next().map_or(0, |operand| operand.element.bytes());
     let (bytes, received) = match exchange {
-        Exchange::AllGather | Exchange::ReduceScatter(_) | Exchange::AllToAll => (part * members, part * (members - 1)),
+        Exchange::AllGather | Exchange::ReduceScatter(_) | Exchange::AllToAll { .. } => (part * members, part * (members - 1)),
         Exchange::AllReduce(_) => (part, 2 * part * (members - 1) / members),
         Exchange::Permute { .. } => (part, part),
     };

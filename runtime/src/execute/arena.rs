@@ -1,12 +1,20 @@
-//! The arena of one rank: one zeroed piece of memory, in huge pages where the system gives them, touched once before the first step.
+//! The arena of one rank: one zeroed piece of memory, of this process in huge pages where the system gives them, or of a GPU.
+//!
+//! Requires: offsets of a verified plan. Ensures: what is read is what kernels launched before have left; memory of a GPU is read and written by
+//! copies.
 
+use crate::device::cuda::Driver;
 use crate::error::Error;
+use std::borrow::Cow;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// Memory of one rank. All access goes through the plan's offsets, which the verifier has bounded.
 pub struct Arena {
     start: NonNull<u8>,
     bytes: usize,
+    /// Whose memory it is; none: this process's.
+    driver: Option<Arc<dyn Driver>>,
 }
 
 // SAFETY: the arena owns its memory; sharing is governed by the borrows of its methods and by the executor's launches.
@@ -31,7 +39,14 @@ impl Arena {
             libc::madvise(start, bytes, libc::MADV_HUGEPAGE);
         }
         let start = NonNull::new(start.cast::<u8>()).ok_or(Error::Memory { bytes: bytes as u64 })?;
-        Ok(Arena { start, bytes })
+        Ok(Arena { start, bytes, driver: None })
+    }
+
+    /// Zeros in a GPU's memory. Fails if there is not so much of it.
+    pub fn on(driver: Arc<dyn Driver>, bytes: u64) -> Result<Arena, Error> {
+        let bytes = usize::try_from(bytes.max(4096)).map_err(|_| Error::Memory { bytes })?;
+        let start = driver.allocate(bytes)?;
+        Ok(Arena { start, bytes, driver: Some(driver) })
     }
 
     /// Size in bytes.
@@ -45,24 +60,53 @@ impl Arena {
     }
 
     /// Reads `count` elements at a byte offset. Out of bounds is a bug in the plan and stops the program.
-    pub fn f32s(&self, offset: u64, count: u64) -> &[f32] {
+    pub fn f32s(&self, offset: u64, count: u64) -> Cow<'_, [f32]> {
         let at = self.check(offset, count * 4);
-        // SAFETY: in bounds and aligned (checked), every bit pattern is an f32, and no kernel runs while the borrow lives.
-        unsafe { std::slice::from_raw_parts(at.cast::<f32>(), count as usize) }
+        let Some(driver) = &self.driver else {
+            // SAFETY: in bounds and aligned (checked), every bit pattern is an f32, and no kernel runs while the borrow lives.
+            return unsafe { std::slice::from_raw_parts(at.cast::<f32>(), count as usize) }.into();
+        };
+        let mut values = vec![0.0f32; count as usize];
+        // SAFETY: in bounds, and as long as the values.
+        unsafe { driver.read(at, values.as_mut_ptr().cast(), 4 * count as usize) };
+        values.into()
     }
 
-    /// The same, to be written.
-    pub fn f32s_mut(&mut self, offset: u64, count: u64) -> &mut [f32] {
-        let at = self.check(offset, count * 4);
-        // SAFETY: as above, and the borrow is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(at.cast::<f32>(), count as usize) }
+    /// Reads one element.
+    pub fn number(&self, offset: u64) -> f32 {
+        let at = self.check(offset, 4);
+        let mut value = 0.0f32;
+        // SAFETY: in bounds and aligned.
+        unsafe {
+            match &self.driver {
+                None => value = at.cast::<f32>().read(),
+                Some(driver) => driver.read(at, (&raw mut value).cast(), 4),
+            }
+        }
+        value
     }
 
-    /// Integers, to be written.
-    pub fn i32s_mut(&mut self, offset: u64, count: u64) -> &mut [i32] {
+    /// Has `count` elements written at a byte offset.
+    pub fn write<T: Number, R>(&mut self, offset: u64, count: u64, write: impl FnOnce(&mut [T]) -> R) -> R {
+        // SAFETY: the borrow is exclusive.
+        unsafe { self.write_part(offset, count, write) }
+    }
+
+    /// The same beside others that write elsewhere.
+    ///
+    /// # Safety
+    /// Nobody else uses these elements meanwhile.
+    pub unsafe fn write_part<T: Number, R>(&self, offset: u64, count: u64, write: impl FnOnce(&mut [T]) -> R) -> R {
         let at = self.check(offset, count * 4);
-        // SAFETY: as above, for i32.
-        unsafe { std::slice::from_raw_parts_mut(at.cast::<i32>(), count as usize) }
+        let Some(driver) = &self.driver else {
+            // SAFETY: in bounds and aligned (checked), every bit pattern is such a number, and nobody else uses them.
+            return write(unsafe { std::slice::from_raw_parts_mut(at.cast::<T>(), count as usize) });
+        };
+        let mut values = vec![T::default(); count as usize];
+        let result = write(&mut values);
+        // SAFETY: in bounds, and as long as the values.
+        unsafe { driver.write(at, values.as_ptr().cast(), 4 * count as usize) };
+        result
     }
 
     fn check(&self, offset: u64, bytes: u64) -> *mut u8 {
@@ -75,9 +119,19 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: unmaps exactly what `new` mapped; no borrow outlives `self`.
+        // SAFETY: gives back exactly what `new` or `on` got; no borrow outlives `self`.
         unsafe {
-            libc::munmap(self.start.as_ptr().cast(), self.bytes);
+            match &self.driver {
+                Some(driver) => driver.release(self.start, self.bytes),
+                None => {
+                    libc::munmap(self.start.as_ptr().cast(), self.bytes);
+                }
+            }
         }
     }
 }
+
+/// Four bytes of which every pattern is a value.
+pub trait Number: Copy + Default {}
+impl Number for f32 {}
+impl Number for i32 {}

@@ -7,7 +7,8 @@ use super::drive;
 use super::flat::{Flat, flatten};
 use super::rank::{Outcome, Rank, Shared};
 use crate::comm::Local;
-use crate::device::cpu::{Cpu, Worker};
+use crate::device::Device;
+use crate::device::cpu::Worker;
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::pool::bell::Bell;
@@ -39,15 +40,21 @@ impl Fleet {
     /// Compiles the plan's kernels and maps the arenas. `seed` keys initial weights and random sites. One rank uses all threads of the pool for
     /// every kernel; of several ranks, each stays on one thread.
     pub fn new(plan: Plan, pool: Pool, seed: u64) -> Result<Fleet, Error> {
-        let device = Cpu::load(&plan).map_err(|error| Error::Kernel { name: error.kernel.unwrap_or_default(), why: error.message })?;
+        let device = Device::cpu(&plan)?;
+        Fleet::on(device, plan, pool, seed)
+    }
+
+    /// The same on a device that has the plan's kernels. A GPU runs all ranks, one after the other.
+    pub fn on(device: Device, plan: Plan, pool: Pool, seed: u64) -> Result<Fleet, Error> {
         let local = Local::load(&plan).map_err(|error| Error::Kernel { name: error.kernel, why: error.message })?;
         let entries: Vec<(String, Flat)> = plan.entries.iter().map(|entry| (entry.name.clone(), flatten(&plan, entry))).collect();
         let ranks = plan.mesh.ranks() as usize;
-        let workers = if ranks == 1 { 1 } else { pool.threads().min(ranks) };
+        let alone = ranks == 1 || matches!(device, Device::Cuda(_));
+        let workers = if alone { 1 } else { pool.threads().min(ranks) };
         let (scalars, exact) = (vec![0.0; plan.scalars.len()], vec![0.0; plan.scalars.len()]);
         let whole = if ranks == 1 { (vec![], vec![]) } else { whole_inputs(&plan) };
         let shared = Shared { plan, device, local, bell: Bell::new(workers, pool.spin()), entries, seed, scalars };
-        let (workers, threads) = if ranks == 1 {
+        let (workers, threads) = if alone {
             (vec![shared.device.worker(pool)], None)
         } else {
             ((0..workers).map(|_| shared.device.worker(Pool::new(1, false))).collect(), Some(pool))
@@ -132,7 +139,8 @@ impl Fleet {
     fn walk(&mut self, entry: &str, step: u64, heard: Option<&mut dyn FnMut(Kernel)>) -> Result<Outcome, Error> {
         self.set_scalars(step);
         let Some(entry) = self.shared.entries.iter().position(|(name, _)| name == entry) else { return Ok(Outcome::Done) };
-        self.ranks.iter_mut().for_each(|rank| rank.begin(entry, step));
+        let Fleet { shared, ranks, .. } = self;
+        ranks.iter_mut().for_each(|rank| rank.begin(shared, entry, step));
         self.shared.bell.begin();
         match (&self.threads, self.interleaving, heard) {
             (Some(threads), None, None) => drive::together(&self.shared, threads, &mut self.workers, &mut self.ranks),

@@ -7,7 +7,8 @@ use super::Arena;
 use super::flat::{Cursor, Flat, Launch, Step};
 use crate::comm::Local;
 use crate::comm::local::{Meeting, Places, Stand};
-use crate::device::cpu::{self, Cpu, Worker};
+use crate::device::cpu::Worker;
+use crate::device::{self, Device};
 use crate::error::Error;
 use crate::pool::bell::Bell;
 use meshwright_plan::program::Stream;
@@ -19,7 +20,7 @@ const OPERANDS: usize = 64;
 /// What all ranks of a plan share.
 pub(super) struct Shared {
     pub(super) plan: Plan,
-    pub(super) device: Cpu,
+    pub(super) device: Device,
     pub(super) local: Local,
     /// Rings where a collective has got further.
     pub(super) bell: Bell,
@@ -34,6 +35,8 @@ pub(super) struct Rank {
     pub(super) number: usize,
     pub(super) arena: Arena,
     coordinates: Vec<i64>,
+    /// The numbers of a step in the device's own memory, if it has such.
+    numbers: Option<Arena>,
     /// Which entry it runs, and which step that is, counted from 1.
     entry: usize,
     step: u64,
@@ -82,13 +85,17 @@ impl Rank {
     pub(super) fn new(shared: &Shared, number: usize) -> Result<Rank, Error> {
         let mesh = &shared.plan.mesh;
         let coordinates = shared.device.coordinates().iter().map(|known| mesh.value(number as u64, known) as i64).collect();
-        let arena = Arena::new(shared.plan.arena.bytes)?;
-        Ok(Rank { number, arena, coordinates, entry: 0, step: 1, lanes: Default::default(), outcome: None })
+        let arena = shared.device.arena(shared.plan.arena.bytes)?;
+        let numbers = shared.device.numbers()?;
+        Ok(Rank { number, arena, numbers, coordinates, entry: 0, step: 1, lanes: Default::default(), outcome: None })
     }
 
     /// Puts the cursor before an entry; `number` is the step, counted from 1.
-    pub(super) fn begin(&mut self, entry: usize, number: u64) {
+    pub(super) fn begin(&mut self, shared: &Shared, entry: usize, number: u64) {
         (self.entry, self.step) = (entry, number);
+        if let Some(numbers) = &mut self.numbers {
+            shared.device.write_numbers(numbers, shared.seed, number, &self.coordinates, &shared.scalars);
+        }
         self.lanes = Default::default();
         self.outcome = None;
     }
@@ -178,7 +185,7 @@ impl Rank {
     pub(super) fn exceeded<'p>(&self, plan: &'p Plan, entry: &str) -> Option<(&'p Limit, u64)> {
         let measured = |limit: &'p Limit| {
             let base = plan.arena.regions[limit.region].offset;
-            let most = limit.offsets().map(|offset| self.arena.f32s(base + offset, 1)[0]).fold(0.0, f32::max);
+            let most = limit.offsets().map(|offset| self.arena.number(base + offset)).fold(0.0, f32::max);
             (limit, most as u64)
         };
         let own = plan.limits.iter().filter(|limit| limit.entry == entry).map(measured);
@@ -191,7 +198,7 @@ impl Rank {
     pub(super) fn readout(&self, plan: &Plan, name: &str) -> Option<f64> {
         let value = |readout: &Readout| {
             let base = plan.arena.regions[readout.region].offset;
-            let at = |offset: u64| f64::from(self.arena.f32s(base + offset, 1)[0]);
+            let at = |offset: u64| f64::from(self.arena.number(base + offset));
             at(readout.offset) / readout.count.map_or(1.0, at)
         };
         plan.readouts.iter().filter(|readout| readout.name == name).map(value).reduce(|total, value| total + value)
@@ -214,7 +221,7 @@ impl Rank {
             *place = start;
             accumulate |= u64::from(adds) << at;
         }
-        let work = cpu::Launch {
+        let work = device::Launch {
             operands: &operands[..launch.count],
             accumulate,
             scalars: &shared.scalars,
@@ -223,6 +230,7 @@ impl Rank {
             step: self.step,
             iteration: launch.iteration,
             micro,
+            numbers: self.numbers.as_ref().map_or(std::ptr::null(), |numbers| numbers.start().cast_const()),
         };
         // SAFETY: operands are in the arena and disjoint as the verifier demands; nothing else touches the arena while its rank runs, except
         // collectives in which the rank waits, and those beside, whose operands the plan's proof keeps apart from what runs meanwhile.
@@ -237,7 +245,7 @@ impl Rank {
             shared.local.arrive((launch.kernel, lane), self.number, Places { input, output, adds }, &shared.bell)
         });
         // SAFETY: the operands are in the arenas, as the verifier demands; a rank that has arrived touches its operands only once it has left.
-        let stand = unsafe { shared.local.go_on(self.number, &mut meeting, &shared.bell) };
+        let stand = unsafe { shared.local.go_on(&shared.device, self.number, &mut meeting, &shared.bell) };
         self.lanes[lane].meeting = Some(meeting);
         match stand {
             Stand::Done => {

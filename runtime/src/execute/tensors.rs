@@ -23,24 +23,6 @@ struct Stretch {
     count: u64,
 }
 
-/// Arenas that cells share: they write disjoint stretches.
-struct Arenas(Vec<*mut u8>);
-
-// SAFETY: cells write disjoint stretches, and nobody else touches the arenas meanwhile.
-unsafe impl Sync for Arenas {}
-
-impl Arenas {
-    /// The elements of a stretch.
-    ///
-    /// # Safety
-    /// It lies in its arena, and nobody else uses it meanwhile.
-    #[expect(clippy::mut_from_ref, reason = "the caller's promise is that nobody else borrows this stretch")]
-    unsafe fn take(&self, stretch: &Stretch) -> &mut [f32] {
-        // SAFETY: as the caller promises.
-        unsafe { std::slice::from_raw_parts_mut(self.0[stretch.rank].add(stretch.offset as usize).cast(), stretch.count as usize) }
-    }
-}
-
 impl Fleet {
     /// Sizes of a weight's dims over the whole mesh.
     pub fn dims(&self, weight: &Weight) -> Vec<usize> {
@@ -60,10 +42,10 @@ impl Fleet {
     fn initialise_copy(&mut self, weight: &Weight, copy: u64) {
         let (seed, name, init) = (self.shared.seed, weight.name(copy), weight.init);
         let pieces: Vec<Stretch> = self.stretches(weight, &weight.rest, copy).into_iter().flat_map(cut).collect();
-        let arenas = Arenas(self.ranks.iter().map(|rank| rank.arena.start()).collect());
         let fill = |init: Init, piece: &Stretch| {
-            // SAFETY: stretches lie in their arenas (checked when they were made); pieces are disjoint by cell, and nothing runs now.
-            init::fill(seed, &name, init, piece.there, unsafe { arenas.take(piece) });
+            let arena = &self.ranks[piece.rank].arena;
+            // SAFETY: pieces are disjoint by cell, and nothing runs now.
+            unsafe { arena.write_part(piece.offset, piece.count, |values| init::fill(seed, &name, init, piece.there, values)) };
         };
         self.pool().run(pieces.len(), &|cell, _| fill(init, &pieces[cell]));
     }
@@ -83,13 +65,13 @@ impl Fleet {
         self.written = true;
         let stretches = self.stretches(weight, &weight.rest, copy);
         if let ([one], 1) = (&stretches[..], self.ranks.len()) {
-            return write(self.ranks[0].arena.f32s_mut(one.offset, one.count));
+            return self.ranks[0].arena.write(one.offset, one.count, write);
         }
         let mut whole = vec![0.0; self.dims(weight).iter().product()];
         write(&mut whole)?;
         for stretch in stretches {
             let values = &whole[stretch.there as usize..(stretch.there + stretch.count) as usize];
-            self.ranks[stretch.rank].arena.f32s_mut(stretch.offset, stretch.count).copy_from_slice(values);
+            self.ranks[stretch.rank].arena.write(stretch.offset, stretch.count, |own| own.copy_from_slice(values));
         }
         Ok(())
     }
@@ -97,7 +79,7 @@ impl Fleet {
     fn gather(&self, weight: &Weight, rest: &Rest, copy: u64) -> Cow<'_, [f32]> {
         let stretches = self.stretches(weight, rest, copy);
         if let ([one], 1) = (&stretches[..], self.ranks.len()) {
-            return self.ranks[0].arena.f32s(one.offset, one.count).into();
+            return self.ranks[0].arena.f32s(one.offset, one.count);
         }
         let mut whole = vec![0.0f32; self.dims(weight).iter().product()];
         let mut known = vec![false; if cfg!(debug_assertions) { whole.len() } else { 0 }];
@@ -106,14 +88,14 @@ impl Fleet {
             let values = self.ranks[stretch.rank].arena.f32s(stretch.offset, stretch.count);
             let range = stretch.there as usize..(stretch.there + stretch.count) as usize;
             if cfg!(debug_assertions) {
-                let places = known[range.clone()].iter_mut().zip(&whole[range.clone()]).zip(values);
+                let places = known[range.clone()].iter_mut().zip(&whole[range.clone()]).zip(values.iter());
                 places.for_each(|((known, old), new)| {
                     let same = old.to_bits() == new.to_bits();
                     assert!(!*known || same, "{} differs between ranks: {old} and {new} on {}", weight.name(copy), stretch.rank);
                     *known = true;
                 });
             }
-            whole[range].copy_from_slice(values);
+            whole[range].copy_from_slice(&values);
         }
         whole.into()
     }
@@ -144,16 +126,16 @@ impl Fleet {
         let all = pieces::elements(&shared.plan.mesh, &input.dims) as usize;
         let part = Part { mesh: &shared.plan.mesh, input, micros: shared.plan.microbatches.max(1) };
         match (input.element, &mut ranks[..]) {
-            (Element::F32, [one]) => write(Slot::Real(one.arena.f32s_mut(offset, own))),
-            (Element::I32 | Element::Bool, [one]) => write(Slot::Index(one.arena.i32s_mut(offset, own))),
+            (Element::F32, [one]) => one.arena.write(offset, own, |values| write(Slot::Real(values))),
+            (Element::I32 | Element::Bool, [one]) => one.arena.write(offset, own, |values| write(Slot::Index(values))),
             (Element::F32, ranks) => {
                 write(Slot::Real(&mut whole.0[..all]))?;
-                ranks.iter_mut().for_each(|rank| part.take(rank.number, &whole.0, rank.arena.f32s_mut(offset, own)));
+                ranks.iter_mut().for_each(|rank| rank.arena.write(offset, own, |values| part.take(rank.number, &whole.0, values)));
                 Ok(())
             }
             (Element::I32 | Element::Bool, ranks) => {
                 write(Slot::Index(&mut whole.1[..all]))?;
-                ranks.iter_mut().for_each(|rank| part.take(rank.number, &whole.1, rank.arena.i32s_mut(offset, own)));
+                ranks.iter_mut().for_each(|rank| rank.arena.write(offset, own, |values| part.take(rank.number, &whole.1, values)));
                 Ok(())
             }
         }
@@ -165,7 +147,7 @@ impl Fleet {
         let offset = self.plan().arena.regions[output.region].offset + output.offset;
         let own = output.dims.iter().map(|dim| dim.size).product();
         if let [one] = &self.ranks[..] {
-            return Some(one.arena.f32s(offset, own).into());
+            return Some(one.arena.f32s(offset, own));
         }
         let mesh = &self.plan().mesh;
         let mut whole = vec![0.0; pieces::elements(mesh, &output.dims) as usize];

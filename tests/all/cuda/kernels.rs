@@ -2,9 +2,9 @@
 //!
 //! Ensures each once, whatever it and its dims and operands are called, with the mesh and the scalars of a plan that has it.
 
+use crate::emulate::parallel::in_parallel;
 use crate::folder::{files, root, shown};
 use crate::spec;
-use meshwright_compiler::Compiled;
 use meshwright_plan::Plan;
 use meshwright_plan::kernel::{KernelData, Skeleton};
 use meshwright_plan::mesh::Mesh;
@@ -26,23 +26,22 @@ pub struct Found {
 /// That step.
 pub const STEP: u64 = 30;
 
-/// All of them but collectives, which a communicator has.
+/// All of them but collectives, which ranks run together.
 pub fn all() -> Vec<Found> {
+    let mut specs = files(&root().join("examples"), "mesh");
+    let examples = specs.len();
+    specs.extend(files(&root().join("tests/cases/meshes"), "mesh"));
+    let one = |at: usize| if at < examples { spec::compile_shrunk(&specs[at]) } else { spec::compile(&specs[at], &[]) };
     let mut known = BTreeSet::new();
     let mut all = Vec::new();
-    for path in files(&root().join("examples"), "mesh") {
-        add(&mut all, &mut known, &path, spec::compile_shrunk(&path));
-    }
-    for path in files(&root().join("tests/cases/meshes"), "mesh") {
-        let compiled = spec::compile(&path, &[]);
-        add(&mut all, &mut known, &path, compiled);
+    for (at, plan) in in_parallel(specs.len(), |at| one(at).plan).into_iter().enumerate() {
+        add(&mut all, &mut known, &specs[at], &plan);
     }
     all
 }
 
-fn add(all: &mut Vec<Found>, known: &mut BTreeSet<String>, path: &Path, compiled: Compiled) {
-    let plan = compiled.plan;
-    let scalars = scalars(&plan);
+fn add(all: &mut Vec<Found>, known: &mut BTreeSet<String>, path: &Path, plan: &Plan) {
+    let scalars = scalars(plan);
     for kernel in plan.kernels.values().filter(|kernel| !matches!(kernel.skeleton, Skeleton::Collective(_))) {
         if known.insert(identity(kernel)) {
             all.push(Found { spec: shown(path), kernel: kernel.clone(), mesh: plan.mesh.clone(), scalars: scalars.clone() });

@@ -7,6 +7,7 @@ mod compare;
 mod kernels;
 mod operands;
 
+use crate::emulate::parallel::{in_parallel, processors};
 use crate::emulate::{Emulator, ORDERS};
 use kernels::Found;
 use meshwright_plan::kernel::Skeleton;
@@ -15,7 +16,6 @@ use meshwright_runtime::device::alone::{Alone, Memory, Numbers};
 use meshwright_runtime::device::cuda::emit::{self, Function, Source};
 use operands::{Kind, Random};
 use std::collections::BTreeSet;
-use std::thread;
 
 /// Skeletons of which the emitter may say that it has not got there yet. THIS LIST MUST BE EMPTY once all emitters are there.
 const MAY_BE_MISSING: [&str; 4] = ["rows", "contract", "attention", "attention_grad"];
@@ -131,13 +131,9 @@ fn every_kernel_computes_what_the_processor_does() {
             Some(why) => bad.push(format!("{} `{}` is not emitted: {why}", found.spec, found.kernel.name)),
         }
     }
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(emitted.len());
-    let part = |first: usize| emitted.iter().skip(first).step_by(threads).copied().collect::<Vec<_>>();
-    let scalars = &scalars;
-    bad.extend(thread::scope(|scope| {
-        let parts: Vec<_> = (0..threads).map(part).map(|part| scope.spawn(move || check(part, scalars))).collect();
-        parts.into_iter().flat_map(|part| part.join().unwrap_or_else(|why| std::panic::resume_unwind(why))).collect::<Vec<_>>()
-    }));
+    let parts = processors().min(emitted.len());
+    let part = |first: usize| emitted.iter().skip(first).step_by(parts).copied().collect::<Vec<_>>();
+    bad.extend(in_parallel(parts, |first| check(part(first), &scalars)).concat());
     let shown = bad.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("\n");
     assert!(bad.is_empty(), "{} of {} kernels differ:\n{shown}", bad.len(), all.len());
     assert!(emitted.len() >= 50, "{} kernels are compared", emitted.len());

@@ -371,7 +371,8 @@ template <auto FUNCTION> static void called(void** given) { call(FUNCTION, given
 #define MW_PLAYED(name)                                                                                                              \
     extern "C" unsigned char __start_mw_shared_##name[] __attribute__((weak, visibility("hidden")));                                  \
     extern "C" unsigned char __stop_mw_shared_##name[] __attribute__((weak, visibility("hidden")));                                   \
-    extern "C" const char* mw_play_##name(unsigned grid, unsigned threads, unsigned shared, void** arguments, unsigned order) {       \
+    extern "C" __attribute__((visibility("default")))                                                                                 \
+    const char* mw_play_##name(unsigned grid, unsigned threads, unsigned shared, void** arguments, unsigned order) {                  \
         const mw_play::Played played = {mw_play::called<name>, __start_mw_shared_##name, __stop_mw_shared_##name};                    \
         return mw_play::launch(played, grid, threads, shared, arguments, order);                                                      \
     }

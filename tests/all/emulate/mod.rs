@@ -6,18 +6,18 @@
 //! of signed integers and writes outside of operands are errors.
 
 mod hardware;
+pub mod parallel;
 mod snippets;
 
 use super::folder::Scratch;
 use meshwright_runtime::device::alone::{Memory, Numbers};
 use meshwright_runtime::device::cuda::emit::Function;
 use meshwright_runtime::device::cuda::played::Library;
+use parallel::in_parallel;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 /// What stands before an emitted source, file by file.
 const BEFORE: [(&str, &str); 3] = [
@@ -27,10 +27,12 @@ const BEFORE: [(&str, &str); 3] = [
 ];
 
 /// Text is aliased at will in CUDA C; the checks call what block.hpp defines.
-const FLAGS: [&str; 9] = [
+const FLAGS: [&str; 10] = [
     "-std=c++17",
     "-O1",
     "-fPIC",
+    // Else a template's shared variables would be one in all libraries.
+    "-fvisibility=hidden",
     "-fno-strict-aliasing",
     "-ffp-contract=off",
     "-fno-math-errno",
@@ -60,7 +62,7 @@ impl Emulator {
         let mut found = BTreeMap::new();
         let mut units: Vec<String> = Vec::new();
         for function in functions {
-            let nameless = function.text.replace(&function.name, "@");
+            let nameless = nameless(function);
             let place = first.entry(nameless).or_insert_with(|| {
                 if units.last().is_none_or(|unit| unit.len() > UNIT) {
                     units.push(String::new());
@@ -90,26 +92,16 @@ impl Emulator {
     }
 }
 
+/// A function's text without its name and its comments.
+fn nameless(function: &Function) -> String {
+    let lines = function.text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n").replace(&function.name, "@")
+}
+
 /// Compiles units, as many at once as there are processors.
 fn libraries(folder: &Scratch, prelude: &str, units: &[String]) -> Vec<Library> {
     let before: String = BEFORE.iter().map(|(name, text)| format!("#line 1 \"{name}\"\n{text}")).collect();
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut made = Vec::new();
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(unit) = units.get(at) else { return made };
-            let text = format!("{before}#line 1 \"prelude.cuh\"\n{prelude}{unit}");
-            made.push((at, library(folder, at, &text)));
-        }
-    };
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    let mut all: Vec<(usize, Library)> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..processors.min(units.len())).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|why| std::panic::resume_unwind(why))).collect()
-    });
-    all.sort_by_key(|(at, _)| *at);
-    all.into_iter().map(|(_, library)| library).collect()
+    in_parallel(units.len(), |at| library(folder, at, &format!("{before}#line 1 \"prelude.cuh\"\n{prelude}{}", units[at])))
 }
 
 /// Compiles one unit. Linking is a step of its own, because the checks' own library is not wanted.

@@ -31,15 +31,15 @@ pub(super) struct Shape {
 
 impl Shape {
     /// Reads a collective between `members` ranks.
-    pub(super) fn new(kernel: &KernelData, exchange: Exchange, members: usize) -> Result<Shape, String> {
+    pub(super) fn new(kernel: &KernelData, exchange: &Exchange, members: usize) -> Result<Shape, String> {
         let element = operands(kernel)?;
         if let Exchange::AllReduce(op) | Exchange::ReduceScatter(op) = exchange
-            && (op == Reduce::Argmax || element != Element::F32)
+            && (*op == Reduce::Argmax || element != Element::F32)
         {
             return Err(format!("elements of {element} have no reduction {op:?} between ranks"));
         }
         let wanted = match exchange {
-            Exchange::AllGather | Exchange::ReduceScatter(_) | Exchange::AllToAll => members,
+            Exchange::AllGather | Exchange::ReduceScatter(_) | Exchange::AllToAll { .. } => members,
             Exchange::AllReduce(_) | Exchange::Permute { .. } => 1,
         };
         let over = single::<2>(kernel, Role::Member)?;
@@ -49,7 +49,7 @@ impl Shape {
         let mut outer = collapse(kernel);
         let last = outer.iter().position(|each| each.strides == [1, 1]).or(outer.len().checked_sub(1));
         let run = last.map_or(Loop { size: 1, strides: [1, 1] }, |last| outer.remove(last));
-        Ok(Shape { exchange, element, member: over.strides, outer, run })
+        Ok(Shape { exchange: exchange.clone(), element, member: over.strides, outer, run })
     }
 
     /// Elements that one member gives another.
@@ -64,16 +64,16 @@ impl Shape {
     pub(super) unsafe fn share(&self, table: &Table, member: usize, adds: bool) {
         // SAFETY: as the caller promises.
         unsafe {
-            match self.exchange {
+            match &self.exchange {
                 Exchange::AllGather => self.pull(table, |from| self.member(from, OUT), |_| 0, member),
-                Exchange::AllToAll => self.pull(table, |from| self.member(from, OUT), |_| self.member(member, IN), member),
+                Exchange::AllToAll { .. } => self.pull(table, |from| self.member(from, OUT), |_| self.member(member, IN), member),
                 Exchange::Permute { by } => {
                     let members = table.members();
-                    let from = (member + members - by as usize % members) % members;
+                    let from = (member + members - *by as usize % members) % members;
                     self.copy(table.input(from), table.output(member), [0, 0]);
                 }
-                Exchange::ReduceScatter(op) => self.pull_sum(table, op, member, adds),
-                Exchange::AllReduce(op) => self.share_sum(table, op, member, adds),
+                Exchange::ReduceScatter(op) => self.pull_sum(table, *op, member, adds),
+                Exchange::AllReduce(op) => self.share_sum(table, *op, member, adds),
             }
         }
     }

@@ -171,6 +171,11 @@ impl Table {
         done.load(Ordering::Relaxed) < meeting.number
     }
 
+    /// What all members give, and where their results go.
+    pub(super) fn places(&self) -> Vec<[*mut u8; 2]> {
+        (0..self.members()).map(|member| [self.input(member).cast_mut(), self.output(member)]).collect()
+    }
+
     /// What a member gives.
     pub(super) fn input(&self, member: usize) -> *const u8 {
         self.posts[member].input.load(Ordering::Relaxed)

@@ -10,6 +10,7 @@ mod sum;
 #[cfg(test)]
 mod tests;
 
+use crate::device::Device;
 use crate::pool::bell::Bell;
 use exchange::Shape;
 use meeting::{Circle, Table};
@@ -71,7 +72,7 @@ impl Local {
                 continue;
             };
             let refused = |message| LoadError { kernel: kernel.name.clone(), message };
-            let shape = Shape::new(kernel, collective.exchange, plan.mesh.size(&collective.axes) as usize).map_err(refused)?;
+            let shape = Shape::new(kernel, &collective.exchange, plan.mesh.size(&collective.axes) as usize).map_err(refused)?;
             let circle = local.circle(plan, collective);
             local.collectives.push(Some((shape, circle)));
         }
@@ -108,7 +109,7 @@ impl Local {
     /// # Safety
     /// The operands that all members posted are valid for the kernel's extents, and nobody but this communicator touches them until the members
     /// have left.
-    pub unsafe fn go_on(&self, rank: usize, meeting: &mut Meeting, bell: &Bell) -> Stand {
+    pub unsafe fn go_on(&self, device: &Device, rank: usize, meeting: &mut Meeting, bell: &Bell) -> Stand {
         let (shape, circle) = self.get(meeting.what());
         let (table, member) = self.table(circle, rank);
         let table = &circle.tables[table];
@@ -120,7 +121,12 @@ impl Local {
                 return Stand::Torn;
             }
             // SAFETY: all have arrived and launch the same kernel, so the posted operands fit its shape; the rest is as the caller promises.
-            unsafe { shape.share(table, member, meeting.adds()) };
+            unsafe {
+                match device {
+                    Device::Cpu(_) => shape.share(table, member, meeting.adds()),
+                    Device::Cuda(cuda) => cuda.share(meeting.kernel(), &table.places(), member, meeting.adds()),
+                }
+            }
             table.finish_share(member, meeting, bell);
         }
         if table.all_shared(meeting) { Stand::Done } else { Stand::Waits }

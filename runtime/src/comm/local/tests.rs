@@ -1,6 +1,7 @@
 //! Claims about meetings: nobody goes on too early, different collectives do not mix, and the missing are named.
 
 use super::{Local, Places, Stand};
+use crate::device::Device;
 use crate::pool::bell::Bell;
 use meshwright_plan::{Kernel, Plan};
 use std::time::Duration;
@@ -21,12 +22,13 @@ fn places(values: &mut [f32; 6], adds: bool) -> Places {
 #[test]
 fn a_member_leaves_when_all_have_done_their_share() {
     let (local, bell) = (Local::load(&plan()).expect("collectives"), Bell::new(1, Duration::ZERO));
+    let device = Device::cpu(&plan()).expect("a device");
     let kernel = Kernel::from_u32(0);
     for round in 0..3 {
         let mut values = [[1.0f32; 6], [2.0; 6], [4.0; 6]];
         let arrive = |rank: usize, values: &mut [[f32; 6]; 3]| local.arrive((kernel, 0), rank, places(&mut values[rank], false), &bell);
         // SAFETY: the operands live as long as the meetings.
-        let go_on = |rank, meeting: &mut _| unsafe { local.go_on(rank, meeting, &bell) };
+        let go_on = |rank, meeting: &mut _| unsafe { local.go_on(&device, rank, meeting, &bell) };
         let mut first = arrive(0, &mut values);
         assert_eq!(go_on(0, &mut first), Stand::Waits);
         assert_eq!(local.missing(0, &first), [1, 2]);
@@ -49,6 +51,7 @@ fn a_member_leaves_when_all_have_done_their_share() {
 fn different_collectives_do_not_mix() {
     for (kernel, adds) in [(1, false), (0, true)] {
         let (mut local, bell) = (Local::load(&plan()).expect("collectives"), Bell::new(1, Duration::ZERO));
+        let device = Device::cpu(&plan()).expect("a device");
         let mut values = [[1.0f32; 6]; 3];
         let mut meetings = Vec::new();
         for (rank, values) in values.iter_mut().enumerate() {
@@ -57,7 +60,7 @@ fn different_collectives_do_not_mix() {
         }
         for (rank, meeting) in meetings.iter_mut().enumerate() {
             // SAFETY: the operands live as long as the meetings.
-            assert_eq!(unsafe { local.go_on(rank, meeting, &bell) }, Stand::Torn);
+            assert_eq!(unsafe { local.go_on(&device, rank, meeting, &bell) }, Stand::Torn);
         }
         local.reset();
         assert_eq!(values, [[1.0; 6]; 3]);

@@ -57,6 +57,11 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Threads alone.
+    pub(crate) fn without_scratch(pool: Pool) -> Worker {
+        Worker { pool, scratch: Vec::new() }
+    }
+
     /// The threads.
     #[must_use]
     pub fn pool(&self) -> &Pool {

@@ -14,38 +14,8 @@ pub mod segmented;
 #[cfg(test)]
 mod tests;
 
+pub use super::Launch;
 pub use execute::{Cpu, LoadError, Worker};
-
-/// What a kernel works on, beyond its own text.
-#[derive(Clone, Copy, Debug)]
-pub struct Launch<'a> {
-    /// The place of every operand, in the kernel's order.
-    pub operands: &'a [*mut u8],
-    /// Which accumulating operands are added to: bit `i` for operand `i`.
-    pub accumulate: u64,
-    /// The step's scalars, in the plan's order.
-    pub scalars: &'a [f32],
-    /// The rank's coordinates, in the order of [`Cpu::coordinates`].
-    pub coordinates: &'a [i64],
-    /// The run's seed.
-    pub seed: u64,
-    /// The step, counted from 1.
-    pub step: u64,
-    /// The iteration number that random sites see.
-    pub iteration: u64,
-    /// The microbatch.
-    pub micro: u64,
-}
-
-impl Launch<'_> {
-    /// Whether an operand is added to.
-    fn adds(&self, operand: usize) -> bool {
-        self.accumulate >> operand & 1 == 1
-    }
-}
-
-// SAFETY: the pointers are shared with the pool for the length of a launch; cells write disjoint elements.
-unsafe impl Sync for Launch<'_> {}
 
 /// Memory of all threads, shared by the cells of a job; each cell uses its own thread's part.
 #[derive(Clone, Copy, Debug)]

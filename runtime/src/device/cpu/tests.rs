@@ -43,7 +43,17 @@ fn load(kernel: KernelData, threads: usize) -> (Cpu, Worker) {
 fn launch((cpu, worker): &mut (Cpu, Worker), operands: &mut [Vec<f32>], accumulate: bool) {
     let places: Vec<*mut u8> = operands.iter_mut().map(|operand| operand.as_mut_ptr().cast()).collect();
     let accumulate = if accumulate { u64::MAX } else { 0 };
-    let launch = Launch { operands: &places, accumulate, scalars: &[], coordinates: &[], seed: 0, step: 1, iteration: 0, micro: 0 };
+    let launch = Launch {
+        operands: &places,
+        accumulate,
+        scalars: &[],
+        coordinates: &[],
+        seed: 0,
+        step: 1,
+        iteration: 0,
+        micro: 0,
+        numbers: std::ptr::null(),
+    };
     // SAFETY: the operands are as large as the kernel's extents.
     unsafe { cpu.launch(worker, Kernel::new(0), &launch) };
 }

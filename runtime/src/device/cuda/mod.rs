@@ -4,5 +4,10 @@
 //! order, and there are no atomics. Sums over the lanes of a row are taken in another order than on the CPU, where 16 virtual lanes would leave
 //! a GPU's memory idle: the results of the two agree to rounding.
 
+mod driver;
 pub mod emit;
+mod launch;
 pub mod played;
+
+pub use driver::Driver;
+pub use launch::Cuda;

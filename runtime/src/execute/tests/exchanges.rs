@@ -149,7 +149,7 @@ fn members_may_stand_inside_of_rows() {
         check(&launch(mesh, &head, ["read from: i32[R, L]", "write to: i32[R, m, L]"], "from=x to=y"), false, false);
         let head = format!("reduce_scatter sum along {axes} [R 6] member [m {members}] [L 4]");
         check(&launch(mesh, &head, ["read from: f32[R, m, L]", "accumulate to: f32[R, L]"], "from=x to=y"), false, false);
-        let head = format!("all_to_all along {axes} [R 6] member [m {members}] [L 4]");
+        let head = format!("all_to_all R to L along {axes} [R 6] member [m {members}] [L 4]");
         check(&launch(mesh, &head, ["read from: f32[R, m, L]", "write to: f32[m, R, L]"], "from=x to=y"), false, false);
     }
 }
@@ -195,7 +195,7 @@ fn sums_for_all() {
 fn everyone_to_everyone() {
     for (mesh, axes, members) in MESHES {
         for Layout { rows, from, to } in LAYOUTS {
-            let head = format!("all_to_all along {axes} member [m {members}] {rows}");
+            let head = format!("all_to_all R to L along {axes} member [m {members}] {rows}");
             let operands = [&*format!("read from: f32[m:5500, {from}]"), &*format!("write to: f32[m:6000, {to}]")];
             check(&launch(mesh, &head, operands, "from=x to=y"), false, false);
         }

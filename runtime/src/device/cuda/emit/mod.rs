@@ -4,9 +4,11 @@
 //! CUDA C stands in one prelude, which tests replace by C++ that plays a thread block.
 //!
 //! Every function takes, in this order: the places of the kernel's operands, `const mw_step* step` (in device memory, so that a captured graph
-//! can be launched again), `unsigned iteration`, `unsigned micro`, and `unsigned long long adds` (bit `i`: accumulating operand `i` is added to).
+//! can be launched again), `unsigned iteration`, `unsigned micro`, and `unsigned long long adds` (bit `i`: accumulating operand `i` is added to);
+//! a collective's function takes the operands of all members, by value, the member's number, and whether it adds.
 
 mod attention;
+mod collective;
 mod contract;
 mod prelude;
 mod rows;
@@ -19,12 +21,15 @@ use meshwright_plan::kernel::{KernelData, Skeleton};
 use meshwright_plan::mesh::Coordinate;
 use meshwright_plan::{Kernel, Plan};
 
+/// Most ranks of a group that share one GPU.
+pub const MEMBERS: usize = 64;
+
 /// The CUDA C of a plan.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// What all functions need: types, reductions, random numbers.
     pub prelude: String,
-    /// The functions of every kernel, in the order in which they are launched; none for what a library or a communicator does.
+    /// The functions of every kernel, in the order in which they are launched.
     pub kernels: PrimaryMap<Kernel, Vec<Function>>,
     /// What a launch brings the values of, in this order.
     pub coordinates: Vec<Coordinate>,
@@ -62,7 +67,8 @@ pub fn source(plan: &Plan) -> Result<Source, (String, String)> {
     let coordinates = coordinates::of_plan(plan);
     let scalars: Vec<String> = plan.scalars.iter().map(|definition| definition.name.clone()).collect();
     let names = Names { scalars: &scalars, coordinates: &coordinates };
-    let one = |(number, kernel): (Kernel, &KernelData)| functions(number.as_u32(), kernel, names).map_err(|why| (kernel.name.clone(), why));
+    let one =
+        |(number, kernel): (Kernel, &KernelData)| functions(plan, number.as_u32(), kernel, names).map_err(|why| (kernel.name.clone(), why));
     let kernels = plan.kernels.iter().map(one).collect::<Result<_, _>>()?;
     Ok(Source { prelude: prelude::text(coordinates.len(), scalars.len()), kernels, coordinates })
 }
@@ -74,13 +80,13 @@ struct Names<'a> {
     coordinates: &'a [Coordinate],
 }
 
-fn functions(number: u32, kernel: &KernelData, names: Names<'_>) -> Result<Vec<Function>, String> {
+fn functions(plan: &Plan, number: u32, kernel: &KernelData, names: Names<'_>) -> Result<Vec<Function>, String> {
     match &kernel.skeleton {
         Skeleton::Rows(body) => rows::emit(number, kernel, body, names),
         Skeleton::Contract { alpha } => contract::emit(number, kernel, *alpha),
         Skeleton::Attention(shape) => attention::forward(number, kernel, shape, names),
         Skeleton::AttentionGrad(shape) => attention::backward(number, kernel, shape, names),
         Skeleton::Segmented => segmented::emit(number, kernel),
-        Skeleton::Collective(_) => Ok(Vec::new()),
+        Skeleton::Collective(collective) => collective::emit(number, kernel, collective, plan.mesh.size(&collective.axes)),
     }
 }

@@ -15,6 +15,11 @@ struct mw_step {
     float scalars[MW_SCALARS];
 };
 
+// The operands of all members of a group.
+struct mw_members {
+    void* of[MW_MEMBERS];
+};
+
 // The finaliser of SplitMix64.
 __device__ inline mw_u64 mw_mix(mw_u64 x) {
     x += 0x9E3779B97F4A7C15ull;
@@ -146,4 +151,29 @@ template <int TEAM> __device__ inline float mw_team_scan(float x, float* total, 
     }
     *total = all;
     return x;
+}
+
+// Four neighbours: one access where the place allows it. `in`: whether they are there.
+__device__ inline void mw_load4(const float* from, bool in, float* to) {
+    if (in && ((mw_u64)from & 15) == 0) {
+        float4 four = *(const float4*)from;
+        to[0] = four.x, to[1] = four.y, to[2] = four.z, to[3] = four.w;
+    } else {
+        for (int i = 0; i < 4; i++) to[i] = in ? from[i] : 0.0f;
+    }
+}
+__device__ inline void mw_store4(float* to, bool in, const float* from, bool add) {
+    if (!in) return;
+    if (((mw_u64)to & 15) == 0) {
+        float4 four = add ? *(float4*)to : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        *(float4*)to = add ? make_float4(four.x + from[0], four.y + from[1], four.z + from[2], four.w + from[3])
+                           : make_float4(from[0], from[1], from[2], from[3]);
+    } else {
+        for (int i = 0; i < 4; i++) to[i] = add ? to[i] + from[i] : from[i];
+    }
+}
+// An index that runs around.
+__device__ inline mw_i64 mw_wrap(mw_i64 index, mw_i64 size) {
+    index %= size;
+    return index < 0 ? index + size : index;
 }

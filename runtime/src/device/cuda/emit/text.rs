@@ -37,12 +37,19 @@ impl Text {
             let constant = if operand.access == Access::Read { "const " } else { "" };
             format!("{constant}{}* o{}", element(operand.element), slot.as_u32())
         };
+        let called = kernel.operands.iter().map(|(slot, operand)| format!("o{} {}", slot.as_u32(), operand.name));
+        let called: Vec<String> = called.collect();
         let operands: Vec<String> = kernel.operands.iter().map(operand).collect();
+        let step = "const mw_step* step, mw_u32 iteration, mw_u32 micro, mw_u64 adds";
+        let mut text = Text::signature(name, &format!("{}, {step}", operands.join(", ")));
+        text.text.insert_str(0, &format!("// {}\n", called.join(", ")));
+        text
+    }
+
+    /// A function of these parameters.
+    pub(super) fn signature(name: &str, parameters: &str) -> Text {
         let mut text = Text { text: String::new(), depth: 0 };
-        text.open(&format!(
-            "extern \"C\" __global__ void {name}({}, const mw_step* step, mw_u32 iteration, mw_u32 micro, mw_u64 adds)",
-            operands.join(", ")
-        ));
+        text.open(&format!("extern \"C\" __global__ void {name}({parameters})"));
         text
     }
 

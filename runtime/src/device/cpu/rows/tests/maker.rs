@@ -203,6 +203,7 @@ fn run(kernel: &KernelData, given: &Given, same: &[(Slot, Slot)], threads: usize
         step: given.step,
         iteration: given.iteration,
         micro: given.micro,
+        numbers: std::ptr::null(),
     };
     let pool = Pool::new(threads, false);
     // SAFETY: the operands are as large as the kernel needs, and so is the scratch.

@@ -1,0 +1,107 @@
+//! The device itself: a plan's functions on a driver, launched one by one.
+//!
+//! Requires: a verified plan. Ensures: a launch returns at once; the driver's order is the plan's.
+
+use super::Driver;
+use super::emit::{self, MEMBERS, Source};
+use crate::device::Launch;
+use crate::error::Error;
+use crate::execute::Arena;
+use meshwright_plan::mesh::Coordinate;
+use meshwright_plan::{Kernel, Plan};
+use std::ffi::c_void;
+use std::sync::Arc;
+
+/// A GPU with a plan's kernels.
+pub struct Cuda {
+    driver: Arc<dyn Driver>,
+    source: Source,
+    scalars: usize,
+}
+
+/// The places of all members of a group, as functions take them.
+#[repr(C)]
+struct Members([*mut u8; MEMBERS]);
+
+impl Cuda {
+    /// Emits the plan's functions and has the driver compile them.
+    ///
+    /// # Errors
+    /// A kernel's form is not supported here, a group has too many members, or the compiler refuses the text.
+    pub fn load(plan: &Plan, driver: Arc<dyn Driver>) -> Result<Cuda, Error> {
+        let source = emit::source(plan).map_err(|(name, why)| Error::Kernel { name, why })?;
+        driver.load(&source)?;
+        Ok(Cuda { driver, source, scalars: plan.scalars.len() })
+    }
+
+    /// What a launch must bring the values of, in this order.
+    #[must_use]
+    pub fn coordinates(&self) -> &[Coordinate] {
+        &self.source.coordinates
+    }
+
+    /// Who does the work.
+    #[must_use]
+    pub fn driver(&self) -> &Arc<dyn Driver> {
+        &self.driver
+    }
+
+    /// Room for the numbers of a step: the prelude's `mw_step`.
+    pub(crate) fn numbers(&self) -> Result<Arena, Error> {
+        Arena::on(self.driver.clone(), self.numbers_bytes())
+    }
+
+    fn numbers_bytes(&self) -> u64 {
+        (16 + 8 * self.source.coordinates.len().max(1) + 4 * self.scalars.max(1)).next_multiple_of(8) as u64
+    }
+
+    /// Fills it.
+    pub(crate) fn write_numbers(&self, numbers: &mut Arena, seed: u64, step: u64, coordinates: &[i64], scalars: &[f32]) {
+        let halves = |wide: u64| [wide as u32 as i32, (wide >> 32) as i32];
+        numbers.write(0, self.numbers_bytes() / 4, |words: &mut [i32]| {
+            words[..2].copy_from_slice(&halves(seed));
+            words[2] = step as u32 as i32;
+            let (places, floats) = words[4..].split_at_mut(2 * self.source.coordinates.len().max(1));
+            for (place, coordinate) in places.chunks_exact_mut(2).zip(coordinates) {
+                place.copy_from_slice(&halves(*coordinate as u64));
+            }
+            floats.iter_mut().zip(scalars).for_each(|(word, scalar)| *word = scalar.to_bits() as i32);
+        });
+    }
+
+    /// Gives all functions of a kernel to the driver.
+    ///
+    /// # Safety
+    /// There is a place for every operand, valid for its extent, and `numbers` are of [`Cuda::numbers`].
+    pub(crate) unsafe fn launch(&self, kernel: Kernel, launch: &Launch<'_>) {
+        let mut operands: Vec<*mut u8> = launch.operands.to_vec();
+        let mut numbers = launch.numbers;
+        let (mut iteration, mut micro, mut adds) = (launch.iteration as u32, launch.micro as u32, launch.accumulate);
+        let mut arguments: Vec<*mut c_void> = operands.iter_mut().map(|operand| (&raw mut *operand).cast()).collect();
+        arguments.extend([
+            (&raw mut numbers).cast::<c_void>(),
+            (&raw mut iteration).cast(),
+            (&raw mut micro).cast(),
+            (&raw mut adds).cast(),
+        ]);
+        for function in 0..self.source.kernels[kernel].len() {
+            // SAFETY: as the caller promises; these are the arguments that every function of a kernel takes.
+            unsafe { self.driver.launch(kernel.as_u32(), function, &mut arguments) };
+        }
+    }
+
+    /// Gives a member's share of a collective to the driver; `places` are what each member gives, and where its result goes.
+    ///
+    /// # Safety
+    /// All members have arrived with these places.
+    pub(crate) unsafe fn share(&self, kernel: Kernel, places: &[[*mut u8; 2]], member: usize, adds: bool) {
+        let of = |which: usize| Members(std::array::from_fn(|at| places.get(at).map_or(std::ptr::null_mut(), |place| place[which])));
+        let (mut input, mut output, mut member, mut adds) = (of(0), of(1), member as i32, i32::from(adds));
+        let mut arguments: [*mut c_void; 4] =
+            [(&raw mut input).cast(), (&raw mut output).cast(), (&raw mut member).cast(), (&raw mut adds).cast()];
+        for function in 0..self.source.kernels[kernel].len() {
+            // SAFETY: as the caller promises; these are the arguments that a collective's function takes.
+            unsafe { self.driver.launch(kernel.as_u32(), function, &mut arguments) };
+        }
+    }
+}
