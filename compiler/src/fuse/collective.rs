@@ -80,9 +80,9 @@ fn exchange(facts: &Facts<'_>, exchange: &Exchange) -> kernel::Exchange {
         Exchange::AllGather { .. } => kernel::Exchange::AllGather,
         Exchange::ReduceScatter { reduce, .. } => kernel::Exchange::ReduceScatter(*reduce),
         Exchange::AllReduce { reduce } => kernel::Exchange::AllReduce(*reduce),
-        Exchange::AllToAll { whole, into, .. } => {
+        Exchange::AllToAll { part, into, .. } => {
             let name = |dim: &Dim| facts.dims[*dim].name.clone();
-            kernel::Exchange::AllToAll { from: name(whole), to: name(into) }
+            kernel::Exchange::AllToAll { from: name(part), to: name(into) }
         }
         Exchange::Permute { by } => kernel::Exchange::Permute { by: *by },
     }

@@ -42,12 +42,12 @@ impl Launch<'_> {
         cuts
     }
 
-    /// What is read is cut where it was cut when it was written.
+    /// What is read is cut where it was cut when it was written, unless that may be a dim of another name now, or one that is looked up.
     pub(super) fn cut_alike(&self, slot: Slot, held: &Cuts) -> Result<(), Fault> {
-        for (axis, known) in held {
-            let same = |dim: &&KernelDim| !parts(&dim.name).is_disjoint(known);
-            let mut dims = self.runs_along(slot).filter(same).peekable();
-            if dims.peek().is_some() && !dims.any(|dim| Set::of(self.mesh, &dim.axes).holds(*axis)) {
+        let own: BTreeSet<String> = self.runs_along(slot).flat_map(|dim| parts(&dim.name)).collect();
+        for (axis, known) in held.iter().filter(|(_, known)| known.is_subset(&own)) {
+            let same = |dim: &KernelDim| !parts(&dim.name).is_disjoint(known);
+            if !self.runs_along(slot).any(|dim| same(dim) && Set::of(self.mesh, &dim.axes).holds(*axis)) {
                 let (axis, names) = (self.show(*axis), shown(known));
                 return Err(self.fault(Rule::Placement, slot, &format!("is cut in {names} along {axis}, and read as if it were not")));
             }
@@ -70,13 +70,15 @@ impl Launch<'_> {
         cuts
     }
 
-    /// An all-to-all along axes that cut `from`: behind it they cut `to`.
+    /// An all-to-all along axes that cut `from`: behind it they cut `to`. A name that nothing has may be another one's by now.
     pub(super) fn recut(&self, slot: Slot, held: &Cuts, axes: Set, [from, to]: [&str; 2]) -> Result<Cuts, Fault> {
+        let (from, to) = (parts(from), parts(to));
         let mut cuts = held.clone();
         for axis in axes.each() {
-            let before = cuts.insert(axis, parts(to));
-            if let Some(known) = before.filter(|known| known.is_disjoint(&parts(from))) {
-                let (axis, names) = (self.show(axis), shown(&known));
+            let others = || held.iter().filter(|(other, _)| **other != axis).any(|(_, names)| !names.is_disjoint(&from));
+            let wrong = |known: &BTreeSet<String>| known.is_disjoint(&from) && (!known.is_disjoint(&to) || others());
+            if let Some(known) = cuts.insert(axis, to.clone()).filter(wrong) {
+                let (axis, names, from) = (self.show(axis), shown(&known), shown(&from));
                 return Err(self.fault(Rule::Placement, slot, &format!("is cut in {names} along {axis}, not in {from}")));
             }
         }

@@ -68,9 +68,9 @@ fn recast(kernel: &mut KernelData, change: impl FnOnce(&mut Collective)) {
     }
 }
 
-/// Every kind of exchange.
-fn exchanges() -> [Exchange; 11] {
-    [
+/// Every other kind of exchange; an all-to-all also goes the other way.
+fn others(exchange: &Exchange) -> Vec<Exchange> {
+    let mut all = vec![
         Exchange::AllGather,
         Exchange::ReduceScatter(Reduce::Sum),
         Exchange::ReduceScatter(Reduce::Max),
@@ -78,11 +78,18 @@ fn exchanges() -> [Exchange; 11] {
         Exchange::AllReduce(Reduce::Sum),
         Exchange::AllReduce(Reduce::Max),
         Exchange::AllReduce(Reduce::Min),
-        Exchange::AllToAll { from: "Row".into(), to: "Slots".into() },
         Exchange::Permute { by: 0 },
         Exchange::Permute { by: 1 },
         Exchange::Permute { by: 2 },
-    ]
+    ];
+    all.push(match exchange {
+        Exchange::AllToAll { from, to } => Exchange::AllToAll { from: to.clone(), to: from.clone() },
+        Exchange::AllGather | Exchange::ReduceScatter(_) | Exchange::AllReduce(_) | Exchange::Permute { .. } => {
+            Exchange::AllToAll { from: "Row".into(), to: "Slots".into() }
+        }
+    });
+    all.retain(|other| other != exchange);
+    all
 }
 
 /// Other groups: each axis, both in both orders, none, one that is not there, one twice.
@@ -124,11 +131,7 @@ fn mutants(plan: &Plan) -> Mutants {
                 alter(plan, program, at, |kernel| recast(kernel, |collective| collective.axes.clone_from(&group)));
             });
         }
-        let backwards = match &collective.exchange {
-            Exchange::AllToAll { from, to } => Some(Exchange::AllToAll { from: to.clone(), to: from.clone() }),
-            Exchange::AllGather | Exchange::ReduceScatter(_) | Exchange::AllReduce(_) | Exchange::Permute { .. } => None,
-        };
-        for exchange in exchanges().into_iter().chain(backwards).filter(|exchange| *exchange != collective.exchange) {
+        for exchange in others(&collective.exchange) {
             all.add("other exchange", format!("{name} as {exchange:?}"), plan, |plan| {
                 alter(plan, program, at, |kernel| recast(kernel, |collective| collective.exchange = exchange.clone()));
             });

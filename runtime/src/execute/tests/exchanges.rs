@@ -90,7 +90,7 @@ fn plain(mesh: &Mesh, kernel: &KernelData, rank: u64, x: &[Vec<f32>], y: &[f32],
             Exchange::AllGather => (0..members).for_each(|m| put(m, given(m, &point, 0))),
             Exchange::ReduceScatter(op) => put(0, reduced(*op, &point, me)),
             Exchange::AllReduce(op) => put(0, reduced(*op, &point, 0)),
-            Exchange::AllToAll => (0..members).for_each(|m| put(m, given(m, &point, me))),
+            Exchange::AllToAll { .. } => (0..members).for_each(|m| put(m, given(m, &point, me))),
             Exchange::Permute { by } => put(0, given((me + members - by) % members, &point, 0)),
         }
     }
