@@ -6,8 +6,10 @@
 mod balanced;
 mod commands;
 mod covering;
+mod cuda;
 mod data_errors;
 mod determinism;
+mod emulate;
 mod errors;
 mod examples;
 mod explains;

@@ -2,9 +2,9 @@
 //!
 //! Requires readable files. Ensures that names in diagnostics are relative to the given folder, so that snapshots hold no machine's paths.
 
-use meshwright_compiler::Compiled;
+use meshwright_compiler::{Compiled, shrink};
 use meshwright_grammar::tree::Expr;
-use meshwright_grammar::{Diagnostic, Sources, render};
+use meshwright_grammar::{Diagnostic, Sources, Spec, render};
 use std::path::Path;
 
 /// The sources, and the compiled spec or the diagnostics.
@@ -12,11 +12,15 @@ pub type Outcome = (Sources, Result<Compiled, Vec<Diagnostic>>);
 
 /// Compiles the file `name` of `folder` with overrides.
 pub fn compile_in(folder: &Path, name: &str, set: &[(String, String)]) -> Outcome {
-    let mut read = |name: &str| std::fs::read_to_string(folder.join(name)).map_err(|_| "there is no such file".to_string());
-    let (mut sources, tree) = meshwright_grammar::load(name, &mut read);
+    let (mut sources, tree) = read(folder, name);
     let overrides = overrides(set, &mut sources);
     let result = tree.and_then(|tree| meshwright_compiler::compile(&tree, &overrides?, &mut |_| {}));
     (sources, result)
+}
+
+fn read(folder: &Path, name: &str) -> (Sources, Result<Spec, Vec<Diagnostic>>) {
+    let mut read = |name: &str| std::fs::read_to_string(folder.join(name)).map_err(|_| "there is no such file".to_string());
+    meshwright_grammar::load(name, &mut read)
 }
 
 /// Overrides as the compiler takes them.
@@ -31,9 +35,20 @@ fn overrides(set: &[(String, String)], sources: &mut Sources) -> Result<Vec<(Str
 
 /// Compiles a file that must compile.
 pub fn compile(path: &Path, set: &[(&str, &str)]) -> Compiled {
-    let folder = path.parent().expect("a file in a folder");
-    let name = path.file_name().expect("a file").to_string_lossy();
+    let (folder, name) = parts(path);
     let set: Vec<(String, String)> = set.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
     let (sources, result) = compile_in(folder, &name, &set);
     result.unwrap_or_else(|diagnostics| panic!("{name} with {set:?}:\n{}", render(&diagnostics, &sources, false, 100)))
+}
+
+/// Compiles a file as small as `meshwright verify` makes it.
+pub fn compile_shrunk(path: &Path) -> Compiled {
+    let (folder, name) = parts(path);
+    let (sources, tree) = read(folder, &name);
+    let small = |tree: Spec| meshwright_compiler::compile(&tree, &shrink::shrink(&tree, &[]).overrides, &mut |_| {});
+    tree.and_then(small).unwrap_or_else(|diagnostics| panic!("{name} made small:\n{}", render(&diagnostics, &sources, false, 100)))
+}
+
+fn parts(path: &Path) -> (&Path, String) {
+    (path.parent().expect("a file in a folder"), path.file_name().expect("a file").to_string_lossy().into_owned())
 }

@@ -2,6 +2,7 @@
 //!
 //! Requires: kernels that the plan's verifier accepted. Ensures: the bits of a result depend on the plan, the kind of device and the inputs only.
 
+pub mod alone;
 mod coordinates;
 pub mod cpu;
 pub mod cuda;

@@ -13,6 +13,7 @@ pub mod emit;
 pub mod find;
 mod launch;
 pub mod nvrtc;
+pub mod played;
 pub mod survey;
 
 pub use arch::Arch;

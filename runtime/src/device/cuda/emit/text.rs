@@ -51,10 +51,11 @@ impl Text {
         };
         let called = kernel.operands.iter().map(|(slot, operand)| format!("o{} {}", slot.as_u32(), operand.name));
         let called: Vec<String> = called.collect();
-        let operands: Vec<String> = kernel.operands.iter().map(operand).collect();
-        let step = "const mw_step* step, mw_u32 iteration, mw_u32 micro, mw_u64 adds";
+        // a kernel may have no operands: what it was for was found to be a constant
+        let step = "const mw_step* step, mw_u32 iteration, mw_u32 micro, mw_u64 adds".to_string();
+        let parameters: Vec<String> = kernel.operands.iter().map(operand).chain([step]).collect();
         self.line(&format!("// {}", called.join(", ")));
-        self.begin(name, &format!("{}, {step}", operands.join(", ")));
+        self.begin(name, &parameters.join(", "));
     }
 
     /// Begins a function with these parameters.

@@ -1,0 +1,70 @@
+//! Memory after a kernel, as two devices left it.
+
+use meshwright_plan::Element;
+use meshwright_plan::kernel::{Access, KernelData, Slot};
+use meshwright_runtime::device::alone::Memory;
+
+/// Of the norm.
+const RELATIVE: f64 = 1e-5;
+/// Of the square root of the number of elements.
+const ABSOLUTE: f64 = 1e-6;
+
+/// That what is written has the same bits.
+pub fn equal(kernel: &KernelData, got: &[Memory], wanted: &[Memory]) -> Result<(), String> {
+    for (slot, operand) in kernel.operands.iter().filter(|(_, operand)| operand.access != Access::Scratch) {
+        let [got, wanted] = [got, wanted].map(|all| all[slot.as_u32() as usize].bytes());
+        if let Some(at) = (0..got.len()).find(|at| got[*at] != wanted[*at]) {
+            return Err(format!("`{}` differs from the first order's at byte {at}", operand.name));
+        }
+    }
+    Ok(())
+}
+
+/// That what is written is what was wanted, and that what is read stays.
+pub fn close(kernel: &KernelData, given: &[Memory], got: &[Memory], wanted: &[Memory]) -> Result<(), String> {
+    for slot in kernel.operands.keys() {
+        let [given, got, wanted] = [given, got, wanted].map(|all| &all[slot.as_u32() as usize]);
+        one(kernel, slot, given, got, wanted).map_err(|why| format!("`{}` {why}", kernel.operands[slot].name))?;
+    }
+    Ok(())
+}
+
+fn one(kernel: &KernelData, slot: Slot, given: &Memory, got: &Memory, wanted: &Memory) -> Result<(), String> {
+    let operand = &kernel.operands[slot];
+    match (operand.access, operand.element) {
+        (Access::Scratch, _) => Ok(()),
+        (Access::Read, _) if given.bytes() == got.bytes() => Ok(()),
+        (Access::Read, _) => Err("is only read, and was written".into()),
+        (_, Element::F32) => norms(got, wanted),
+        (_, Element::I32) => match got.words().iter().zip(wanted.words()).position(|(got, wanted)| *got != wanted) {
+            None => Ok(()),
+            Some(at) => Err(format!("[{at}] is {}, not {}", got.words()[at] as i32, wanted.words()[at] as i32)),
+        },
+        (_, Element::Bool) => match got.bytes().iter().zip(wanted.bytes()).position(|(got, wanted)| got != wanted) {
+            None => Ok(()),
+            Some(at) => Err(format!("[{at}] is {}, not {}", got.bytes()[at], wanted.bytes()[at])),
+        },
+    }
+}
+
+/// By norm over the numbers; what is none must be the same.
+fn norms(got: &Memory, wanted: &Memory) -> Result<(), String> {
+    let (mut off, mut norm, mut worst) = (0.0, 0.0, (0.0, 0));
+    let [got, wanted] = [got, wanted].map(|memory| memory.words().into_iter().map(f32::from_bits).collect::<Vec<f32>>());
+    for (at, (got, wanted)) in got.iter().zip(&wanted).enumerate() {
+        if !got.is_finite() || !wanted.is_finite() {
+            if got.to_bits() == wanted.to_bits() || got.is_nan() && wanted.is_nan() {
+                continue;
+            }
+            return Err(format!("[{at}] is {got}, not {wanted}"));
+        }
+        let difference = (f64::from(*got) - f64::from(*wanted)).powi(2);
+        off += difference;
+        norm += f64::from(*wanted).powi(2);
+        worst = if difference > worst.0 { (difference, at) } else { worst };
+    }
+    let granted = RELATIVE * norm.sqrt() + ABSOLUTE * (got.len() as f64).sqrt();
+    let at = worst.1;
+    let differs = || format!("is off by {:.2e}, granted {granted:.2e}; [{at}] is {}, not {}", off.sqrt(), got[at], wanted[at]);
+    if off.sqrt() <= granted { Ok(()) } else { Err(differs()) }
+}

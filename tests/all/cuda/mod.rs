@@ -1,0 +1,139 @@
+//! Every emitted CUDA function computes what the processor does: each different kernel of all specs, alone, on random operands.
+//!
+//! Requires a C++ compiler (see `emulate`) and no GPU. Ensures for every kernel, written and added to, in every order of threads: the same bits in every
+//! order, i32 and bool as the CPU has them, f32 to rounding by norm, nothing else written.
+
+mod compare;
+mod kernels;
+mod operands;
+
+use crate::emulate::parallel::{in_parallel, processors};
+use crate::emulate::{Emulator, ORDERS};
+use kernels::Found;
+use meshwright_plan::kernel::Skeleton;
+use meshwright_plan::{Kernel, Plan, scalar};
+use meshwright_runtime::device::alone::{Alone, Memory, Numbers};
+use meshwright_runtime::device::cuda::emit::{self, Source};
+use operands::{Kind, Random};
+use std::collections::BTreeSet;
+
+/// Skeletons of which the emitter may say that it has not got there yet. THIS LIST MUST BE EMPTY once all emitters are there.
+const MAY_BE_MISSING: [&str; 0] = [];
+
+/// Differences that are shown.
+const SHOWN: usize = 20;
+
+/// A kernel that the device has no function for, and why.
+fn refusal(found: &Found, scalars: &[scalar::Definition]) -> Option<String> {
+    let mut plan = Plan { scalars: scalars.to_vec(), ..Plan::default() };
+    plan.kernels.push(found.kernel.clone());
+    emit::source(&plan).err().map(|(_, why)| why)
+}
+
+/// All scalars of all plans by name; their values are the launch's.
+fn scalars(all: &[Found]) -> Vec<scalar::Definition> {
+    let names: BTreeSet<&String> = all.iter().flat_map(|found| found.scalars.keys()).collect();
+    names.into_iter().map(|name| scalar::Definition { name: name.clone(), value: scalar::Expr::Const(0.0) }).collect()
+}
+
+/// Kernels on both devices.
+struct Bench<'a> {
+    all: Vec<&'a Found>,
+    plan: Plan,
+    processor: Alone,
+    source: Source,
+    emulator: Emulator,
+}
+
+impl<'a> Bench<'a> {
+    fn new(all: Vec<&'a Found>, scalars: &[scalar::Definition]) -> Bench<'a> {
+        let kernels = all.iter().map(|found| found.kernel.clone()).collect();
+        let plan = Plan { kernels, scalars: scalars.to_vec(), ..Plan::default() };
+        let processor = Alone::load(&plan, 1).expect("kernels that load");
+        let source = emit::source(&plan).expect("kernels that are emitted");
+        let emulator = Emulator::new(&source.prelude, source.kernels.values().map(Vec::as_slice));
+        Bench { all, plan, processor, source, emulator }
+    }
+
+    fn numbers(&self, found: &Found, kind: Kind, accumulate: u64) -> Numbers {
+        // A rank in the first corner of the mesh, and one in the last.
+        let rank = if kind == Kind::Signed { found.mesh.ranks() - 1 } else { 0 };
+        let coordinates = self.processor.coordinates().iter().map(|coordinate| found.mesh.value(rank, coordinate) as i64).collect();
+        let scalars = self.plan.scalars.iter().map(|scalar| found.scalars.get(&scalar.name).copied().unwrap_or(f32::NAN)).collect();
+        Numbers { accumulate, scalars, coordinates, seed: 0x1234_5678_9abc, step: kernels::STEP, iteration: 1, micro: 1 }
+    }
+
+    /// What is wrong with one kernel.
+    fn check(&mut self, kernel: Kernel) -> Result<(), String> {
+        let found = self.all[kernel.as_u32() as usize];
+        for kind in [Kind::Signed, Kind::Positive] {
+            for accumulate in [0, u64::MAX] {
+                let numbers = self.numbers(found, kind, accumulate);
+                let given: Vec<Memory> = operands::of(&found.kernel, kind, &mut Random::new(kernel.as_u32()));
+                let mut wanted = given.clone();
+                self.processor.run(kernel, &mut wanted, &numbers);
+                let mut first: Option<Vec<Memory>> = None;
+                for order in ORDERS {
+                    let mut got = given.clone();
+                    for function in &self.source.kernels[kernel] {
+                        let played = self.emulator.launch(function, &mut got, &numbers, order);
+                        played.map_err(|why| format!("{}: {why}", function.name))?;
+                    }
+                    match &first {
+                        Some(first) => compare::equal(&found.kernel, &got, first).map_err(|why| format!("in order {order}: {why}"))?,
+                        None => compare::close(&found.kernel, &given, &got, &wanted)
+                            .map_err(|why| format!("{kind:?}, adding {accumulate:x}: {why}"))?,
+                    }
+                    first.get_or_insert(got);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with any of these.
+fn check(all: Vec<&Found>, scalars: &[scalar::Definition]) -> Vec<String> {
+    let mut bench = Bench::new(all, scalars);
+    let mut bad = Vec::new();
+    for kernel in bench.plan.kernels.keys().collect::<Vec<_>>() {
+        if let Err(why) = bench.check(kernel) {
+            let found = bench.all[kernel.as_u32() as usize];
+            bad.push(format!("{} `{}` ({kernel}): {why}", found.spec, found.kernel.name));
+        }
+    }
+    bad
+}
+
+fn skeleton(skeleton: &Skeleton) -> &'static str {
+    match skeleton {
+        Skeleton::Rows(_) => "rows",
+        Skeleton::Contract { .. } => "contract",
+        Skeleton::Attention(_) => "attention",
+        Skeleton::AttentionGrad(_) => "attention_grad",
+        Skeleton::Segmented => "segmented",
+        Skeleton::Collective(_) => "collective",
+    }
+}
+
+#[test]
+fn every_kernel_computes_what_the_processor_does() {
+    let all = kernels::all();
+    let scalars = scalars(&all);
+    let mut emitted = Vec::new();
+    let mut bad = Vec::new();
+    for found in &all {
+        let kind = skeleton(&found.kernel.skeleton);
+        match refusal(found, &scalars) {
+            None => emitted.push(found),
+            Some(why) if why == "not yet" && MAY_BE_MISSING.contains(&kind) => {}
+            Some(why) => bad.push(format!("{} `{}` is not emitted: {why}", found.spec, found.kernel.name)),
+        }
+    }
+    let parts = processors().min(emitted.len());
+    let part = |first: usize| emitted.iter().skip(first).step_by(parts).copied().collect::<Vec<_>>();
+    bad.extend(in_parallel(parts, |first| check(part(first), &scalars)).concat());
+    let shown = bad.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("\n");
+    assert!(bad.is_empty(), "{} of {} kernels differ:\n{shown}", bad.len(), all.len());
+    assert!(emitted.len() >= 50, "{} kernels are compared", emitted.len());
+}
