@@ -6,6 +6,7 @@
 mod compare;
 mod kernels;
 mod operands;
+mod text;
 mod training;
 
 use crate::emulate::parallel::{in_parallel, processors};

@@ -3,7 +3,7 @@
 //! Requires: all members have arrived; functions run in the order in which they are launched. Ensures: sums are taken in the order of the members'
 //! numbers. Of an all-reduce each member sums a range of elements and writes it to all, so that its operands may be one place.
 
-use super::text::{Indices, Text, element, name};
+use super::text::{Indices, Text, element, name, sum, times};
 use super::{Function, MEMBERS};
 use crate::device::loops::{loops, points, single};
 use meshwright_plan::Element;
@@ -35,13 +35,13 @@ pub(super) fn emit(number: u32, kernel: &KernelData, collective: &Collective, me
     text.line(&format!("if (point >= {all}ll) return;"));
     match collective.exchange {
         Exchange::AllGather => share.pull(&mut text, count, "0"),
-        Exchange::AllToAll { .. } => share.pull(&mut text, count, &format!("me * {}ll", part[0])),
+        Exchange::AllToAll { .. } => share.pull(&mut text, count, &times("me", part[0] as i64)),
         Exchange::Permute { by } => {
             text.line(&format!("int from = (me + {}) % {members};", members - by as usize % members));
             share.copy(&mut text, "out.of[me]", "0", "in.of[from]", "0");
         }
         Exchange::ReduceScatter(op) => {
-            let total = share.total(&mut text, op, &format!("me * {}ll", part[0]))?;
+            let total = share.total(&mut text, op, &times("me", part[0] as i64))?;
             text.line(&format!("float* to = (float*)out.of[me] + {};", Indices::new("point", &rows).offset(1)));
             text.line(&format!("*to = adds ? *to + {total} : {total};"));
         }
@@ -73,13 +73,14 @@ impl Share<'_> {
     fn pull(&self, text: &mut Text, count: usize, start: &str) {
         text.line(&format!("int from = (int)(point / {count});"));
         text.line(&format!("point %= {count};"));
-        self.copy(text, "out.of[me]", &format!("from * {}ll", self.part[1]), "in.of[from]", start);
+        self.copy(text, "out.of[me]", &times("from", self.part[1] as i64), "in.of[from]", start);
     }
 
     fn copy(&self, text: &mut Text, to: &str, there: &str, from: &str, start: &str) {
         let [read, written] = [0, 1].map(|operand| Indices::new("point", self.rows).offset(operand));
         let kind = self.kind;
-        text.line(&format!("(({kind}*){to})[{there} + {written}] = ((const {kind}*){from})[{start} + {read}];"));
+        let [there, start] = [[there.to_string(), written], [start.to_string(), read]].map(sum);
+        text.line(&format!("(({kind}*){to})[{there}] = ((const {kind}*){from})[{start}];"));
     }
 
     /// The reduction over all members, as a variable.
@@ -93,7 +94,7 @@ impl Share<'_> {
         if self.kind != "float" {
             return Err(format!("elements of {} have no reduction between ranks", self.kind));
         }
-        let at = format!("[{start} + {}]", Indices::new("point", self.rows).offset(0));
+        let at = format!("[{}]", sum([start.to_string(), Indices::new("point", self.rows).offset(0)]));
         text.line(&format!("float total = ((const float*)in.of[0]){at};"));
         let each = format!("for (int r = 1; r < {}; r++)", self.members);
         text.line(&format!("{each} total = {operation}::join(total, ((const float*)in.of[r]){at});"));

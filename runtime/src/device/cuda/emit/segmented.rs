@@ -3,7 +3,7 @@
 //! Requires: operands index, value and out. Ensures: no atomics, and one order of terms.
 
 use super::Function;
-use super::text::{Indices, Text, name};
+use super::text::{Indices, Text, name, sum, times};
 use crate::device::loops::{Loop, expect_operands, loops, points, single};
 use meshwright_plan::kernel::{KernelData, Role};
 
@@ -31,10 +31,10 @@ pub(super) fn emit(number: u32, kernel: &KernelData) -> Result<Vec<Function>, St
     let [index, value, out] = [0, 1, 2].map(|operand| Indices::new("batch", &batch).offset(operand));
     text.line(&format!("const int* index = o0 + {index};"));
     text.line(&format!("const float* value = o1 + {value};"));
-    text.line(&format!("float* out = o2 + {out} + segment * {}ll;", segment.strides[2]));
+    text.line(&format!("float* out = o2 + {};", sum([out, times("segment", segment.strides[2] as i64)])));
     text.line(&format!("int first = part * {LANES} + thread, end = mw_min(part * {LANES} + {LANES}, {});", lane.size));
-    let step = lane.strides[2];
-    text.line(&format!("if (!(adds >> 2 & 1)) for (int lane = first; lane < end; lane += 32) out[lane * {step}ll] = 0.0f;"));
+    let [own, step] = [1, 2].map(|operand| times("lane", lane.strides[operand] as i64));
+    text.line(&format!("if (!(adds >> 2 & 1)) for (int lane = first; lane < end; lane += 32) out[{step}] = 0.0f;"));
     let count = points(&rows);
     text.open(&format!("for (int start = 0; start < {count}; start += 32)"));
     text.line("int row = start + thread;");
@@ -45,8 +45,7 @@ pub(super) fn emit(number: u32, kernel: &KernelData) -> Result<Vec<Function>, St
     text.line("int hit = start + __ffs(hits) - 1;");
     text.line("hits &= hits - 1;");
     text.line(&format!("const float* from = value + {};", Indices::new("hit", &rows).offset(1)));
-    let own = lane.strides[1];
-    text.line(&format!("for (int lane = first; lane < end; lane += 32) out[lane * {step}ll] += from[lane * {own}ll];"));
+    text.line(&format!("for (int lane = first; lane < end; lane += 32) out[{step}] += from[{own}];"));
     text.close();
     text.close();
     let grid = u32::try_from(warps.div_ceil(WARPS)).map_err(|_| "it has too many segments".to_string())?;

@@ -119,8 +119,23 @@ impl<'a, const N: usize> Indices<'a, N> {
             }
             let divided = if behind == 1 { self.variable.to_string() } else { format!("{} / {behind}", self.variable) };
             let index = if outer == all { divided } else { format!("{divided} % {}", each.size) };
-            terms.push(format!("({index}) * {}ll", each.strides[operand]));
+            terms.push(times(&index, each.strides[operand] as i64));
         }
-        if terms.is_empty() { "0".to_string() } else { terms.join(" + ") }
+        sum(terms)
     }
+}
+
+/// An index times a stride.
+pub(super) fn times(index: &str, stride: i64) -> String {
+    match (stride, index.contains(' ')) {
+        (1, _) => index.to_string(),
+        (_, false) => format!("{index} * {stride}ll"),
+        (_, true) => format!("({index}) * {stride}ll"),
+    }
+}
+
+/// A sum without its zeros.
+pub(super) fn sum(terms: impl IntoIterator<Item = String>) -> String {
+    let terms: Vec<String> = terms.into_iter().filter(|term| term != "0").collect();
+    if terms.is_empty() { "0".to_string() } else { terms.join(" + ") }
 }

@@ -4,9 +4,9 @@
 //! own their lanes.
 
 use super::super::Function;
-use super::super::text::{Text, name};
+use super::super::text::{Text, name, times};
 use super::form::{Form, Work};
-use super::{Emitter, operation, phases, times};
+use super::{Emitter, operation, phases};
 use cranelift_entity::EntityRef;
 use meshwright_plan::kernel::{Access, Effect, KernelData, Reduce, Rows, Slot};
 

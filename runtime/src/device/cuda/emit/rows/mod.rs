@@ -12,7 +12,7 @@ mod form;
 mod nodes;
 mod phases;
 
-use super::text::{Text, name};
+use super::text::{Text, name, times};
 use super::{Function, Names};
 use cranelift_entity::{EntityRef, PrimaryMap};
 use form::{Form, Work};
@@ -105,9 +105,9 @@ impl Emitter<'_> {
         self.text.line(&format!("if (point >= {}ll) return;", rows * parts));
         let row = if parts == 1 { "point".to_string() } else { format!("point / {parts}") };
         self.text.line(&format!("mw_i64 row = {row};"));
-        let first = if parts == 1 { "0".to_string() } else { times(&format!("(int)(point % {parts})"), vector as i64) };
+        let first = if parts == 1 { "0".to_string() } else { times(&format!("point % {parts}"), vector as i64) };
         if self.kernel.lane().is_some() {
-            self.text.line(&format!("int {} = {first};", self.first()));
+            self.text.line(&format!("int {} = (int)({first});", self.first()));
         }
         self.places(self.kernel.operands.keys());
         self.level(Level::Row, 0)?;
@@ -128,7 +128,7 @@ impl Emitter<'_> {
                     self.text.line("#pragma unroll");
                 }
                 self.text.open(&format!("for (int j = 0; j < {}; j++)", self.form.turns));
-                let first = times(&format!("(j * {} + thread)", self.form.team), self.form.vector as i64);
+                let first = times(&format!("j * {} + thread", self.form.team), self.form.vector as i64);
                 self.text.line(&format!("int {} = {first};", self.first()));
                 self.lanes(phase)?;
                 self.text.close();
@@ -256,9 +256,4 @@ fn operation(op: Reduce) -> &'static str {
         Reduce::Max | Reduce::Argmax => "mw_maximum",
         Reduce::Min => "mw_minimum",
     }
-}
-
-/// An index times a stride.
-fn times(index: &str, stride: i64) -> String {
-    if stride == 1 { index.to_string() } else { format!("{index} * {stride}ll") }
 }

@@ -1,7 +1,7 @@
 //! Values as C expressions, and the loop over a thread's lanes.
 
-use super::super::text::element;
-use super::{Emitter, Work, operation, times};
+use super::super::text::{element, times};
+use super::{Emitter, Work, operation};
 use cranelift_entity::EntityRef;
 use meshwright_plan::Element;
 use meshwright_plan::kernel::level::Level;
