@@ -36,23 +36,33 @@ impl Library {
         if handle.is_null() { Err(refusal()) } else { Ok(Library { handle, playing: Mutex::new(()) }) }
     }
 
+    /// Plays the grid of a kernel's function on memory of its own.
+    ///
+    /// # Errors
+    /// As [`Library::play`].
+    pub fn launch(&self, function: &Function, operands: &mut [Memory], numbers: &Numbers, order: u32) -> Result<(), String> {
+        let mut places: Vec<*mut u8> = operands.iter_mut().map(Memory::place).collect();
+        let words = step(numbers);
+        let (mut step, mut adds) = (words.as_ptr(), numbers.accumulate);
+        let (mut iteration, mut micro) = (numbers.iteration as u32, numbers.micro as u32);
+        let mut arguments: Vec<*mut c_void> = places.iter_mut().map(|place| (&raw mut *place).cast()).collect();
+        arguments.extend([(&raw mut step).cast::<c_void>(), (&raw mut iteration).cast(), (&raw mut micro).cast(), (&raw mut adds).cast()]);
+        // SAFETY: the parameters are those that every kernel's function has, and live until the launch ends.
+        unsafe { self.play(function, &mut arguments, order) }
+    }
+
     /// Plays a function's grid. Order 0 runs blocks, warps and lanes forward, 1 backward, all others in one that looks random: code that lacks a barrier
     /// has other results in another order.
     ///
     /// # Errors
     /// There is no such function, its threads do not meet, or it touches what it must not.
-    pub fn launch(&self, function: &Function, operands: &mut [Memory], numbers: &Numbers, order: u32) -> Result<(), String> {
+    ///
+    /// # Safety
+    /// Each argument is the place of its value, of the type that the function's signature has; all places that it touches are there.
+    pub unsafe fn play(&self, function: &Function, arguments: &mut [*mut c_void], order: u32) -> Result<(), String> {
         let entry = self.entry(&function.name)?;
-        let mut places: Vec<*mut u8> = operands.iter_mut().map(Memory::place).collect();
-        let step = step(numbers);
-        let mut scalars = (step.as_ptr(), numbers.iteration as u32, numbers.micro as u32, numbers.accumulate);
-        let mut arguments: Vec<*mut c_void> = places.iter_mut().map(|place| std::ptr::from_mut(place).cast()).collect();
-        arguments.push(std::ptr::from_mut(&mut scalars.0).cast());
-        arguments.push(std::ptr::from_mut(&mut scalars.1).cast());
-        arguments.push(std::ptr::from_mut(&mut scalars.2).cast());
-        arguments.push(std::ptr::from_mut(&mut scalars.3).cast());
         let _alone = self.playing.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: the parameters are those that every emitted function has, and live until the launch ends.
+        // SAFETY: as the caller promises.
         let wrong = unsafe { entry(function.grid, function.threads, function.shared, arguments.as_mut_ptr(), order) };
         if wrong.is_null() {
             return Ok(());

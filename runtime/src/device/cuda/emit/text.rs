@@ -39,9 +39,10 @@ impl Text {
         };
         let called = kernel.operands.iter().map(|(slot, operand)| format!("o{} {}", slot.as_u32(), operand.name));
         let called: Vec<String> = called.collect();
-        let operands: Vec<String> = kernel.operands.iter().map(operand).collect();
-        let step = "const mw_step* step, mw_u32 iteration, mw_u32 micro, mw_u64 adds";
-        let mut text = Text::signature(name, &format!("{}, {step}", operands.join(", ")));
+        let step = "const mw_step* step, mw_u32 iteration, mw_u32 micro, mw_u64 adds".to_string();
+        // A kernel may have no operands: what it was for was found to be a constant.
+        let parameters: Vec<String> = kernel.operands.iter().map(operand).chain([step]).collect();
+        let mut text = Text::signature(name, &parameters.join(", "));
         text.text.insert_str(0, &format!("// {}\n", called.join(", ")));
         text
     }
