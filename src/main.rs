@@ -4,6 +4,7 @@
 
 mod check;
 mod complete;
+mod doctor;
 mod explain;
 mod format;
 mod generate;
@@ -12,6 +13,7 @@ mod memory;
 mod outcome;
 mod plan;
 mod spec;
+mod target;
 mod test;
 mod timing;
 mod train;
@@ -51,6 +53,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Write a starter spec.
     Init(init::Arguments),
+    /// Show what this machine has for training, and what to install where something is missing.
+    Doctor(doctor::Arguments),
     /// Print a shell's completions of this command line.
     Completions(complete::Arguments),
 }
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments, json),
         Command::Explain(arguments) => explain::run(&arguments, json),
         Command::Init(arguments) => init::run(&arguments, json),
+        Command::Doctor(arguments) => doctor::run(&arguments, json),
         Command::Completions(arguments) => complete::run(&arguments),
     };
     outcome::exit(outcome, json)

@@ -26,9 +26,14 @@ fn enough(plan: &Plan, free: u64) -> Result<(), Failure> {
 
 /// Bytes that the system can give without swapping; none where it does not say.
 fn free() -> Option<u64> {
+    said("MemAvailable")
+}
+
+/// What the system says of its memory, in bytes: `MemTotal`, `MemAvailable`; none where it does not say.
+pub fn said(name: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let kib: u64 = value.split_whitespace().next()?.parse().ok()?;
     Some(kib * 1024)
 }
 

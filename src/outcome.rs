@@ -13,7 +13,7 @@ pub enum Failure {
     Data(String, String, Option<String>),
     /// The command line asks for something that makes no sense.
     Usage(String),
-    /// A run stopped because of what the spec promises: code, message, help.
+    /// A run stopped because of what the spec promises, or what the machine lacks: code, message, help.
     Halted(String, String, String),
     /// A run failed.
     Run(String),
@@ -28,7 +28,8 @@ pub type Outcome = Result<(), Failure>;
 
 impl From<meshwright_runtime::error::Error> for Failure {
     fn from(error: meshwright_runtime::error::Error) -> Self {
-        if let meshwright_runtime::error::Error::Slots { .. } = error {
+        use meshwright_runtime::error::Error::{CudaLibrary, CudaMissing, Slots};
+        if let Slots { .. } | CudaMissing { .. } | CudaLibrary { .. } = error {
             return Failure::Halted(error.code().to_string(), error.to_string(), error.help());
         }
         Failure::Data(error.code().to_string(), error.to_string(), Some(error.help().to_string()))

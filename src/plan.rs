@@ -1,7 +1,8 @@
 //! `meshwright plan SPEC`: the lowered plan, or what it was lowered from.
 
-use crate::outcome::{Outcome, print_json, print_text};
+use crate::outcome::{Failure, Outcome, print_json, print_text};
 use crate::spec::{Loaded, SpecArguments};
+use crate::target::Target;
 use meshwright_plan::print;
 use serde_json::json;
 
@@ -12,6 +13,9 @@ pub struct Arguments {
     /// Which stage to show.
     #[arg(long, value_enum, default_value = "plan")]
     show: Stage,
+    /// With `--show kernels`: the kernels' text for cuda:sm_90, say. It needs no GPU; for the CPU it is the plan's.
+    #[arg(long, default_value = "cpu")]
+    target: Target,
 }
 
 /// What can be shown.
@@ -55,13 +59,24 @@ impl Stage {
 
 /// Compiles and prints.
 pub fn run(arguments: &Arguments, json: bool) -> Outcome {
+    let (stage, target) = (arguments.show, arguments.target);
+    if target != Target::Cpu && !matches!(stage, Stage::Kernels) {
+        let message =
+            format!("--target {target} chooses the kernels' text; what --show {} shows is the same for all targets", stage.name());
+        return Err(Failure::Usage(message));
+    }
     let mut loaded = arguments.spec.compile(json)?;
     loaded.timing.begin("print");
-    let text = show(&loaded, arguments.show);
+    let text = match target.text(&loaded.compiled.plan)? {
+        Some(text) => text,
+        None => show(&loaded, stage),
+    };
     loaded.timing.end();
     if json {
         let plan = &loaded.compiled.plan;
-        print_json(&json!({ "model": plan.name, "hash": print::content_hash(plan), "stage": arguments.show.name(), "text": text }));
+        let target = matches!(stage, Stage::Kernels).then(|| target.to_string());
+        let hash = print::content_hash(plan);
+        print_json(&json!({ "model": plan.name, "hash": hash, "stage": stage.name(), "target": target, "text": text }));
     } else {
         print_text(&text);
     }

@@ -2,6 +2,7 @@
 
 use crate::outcome::{Failure, Outcome, print_json, print_line};
 use crate::spec::{Loaded, SpecArguments};
+use crate::target::Target;
 use meshwright_compiler::model::settings;
 use meshwright_runtime::data::{self, Data};
 use meshwright_runtime::execute::Fleet;
@@ -32,11 +33,15 @@ pub struct Arguments {
     /// Start from the weights of a run or of a safetensors file.
     #[arg(long)]
     from: Option<PathBuf>,
+    /// What to train on: cpu; cuda; or cuda:sm_90, which refuses other GPUs.
+    #[arg(long, default_value = "cpu")]
+    target: Target,
 }
 
 /// Compiles, opens the data, trains, writes the weights.
 pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     let mut loaded = arguments.spec.compile(json)?;
+    arguments.target.ready()?;
     let began = Instant::now();
     loaded.timing.begin("data");
     let data = match open(&loaded) {

@@ -81,6 +81,10 @@ pub enum Error {
     Memory { bytes: u64 },
     /// The device cannot make a kernel: a bug of ours, or a plan of another version.
     Kernel { name: String, why: String },
+    /// What training on a GPU needs and this machine lacks: each with what to do.
+    CudaMissing { missing: Vec<(String, String)> },
+    /// A library of CUDA is there and does not work.
+    CudaLibrary { name: &'static str, path: PathBuf, why: String },
     /// Ranks wait for each other in vain: the plan's collectives do not match. One line for each.
     Deadlock { ranks: Vec<String> },
     /// Ranks decide differently what all must decide alike.
@@ -128,6 +132,8 @@ impl Error {
             Error::Write { .. } => "run::write",
             Error::Memory { .. } => "run::memory",
             Error::Kernel { .. } => "run::kernel",
+            Error::CudaMissing { .. } => "cuda::missing",
+            Error::CudaLibrary { .. } => "cuda::library",
             Error::Deadlock { .. } => "run::deadlock",
             Error::Disagreement { .. } => "run::disagreement",
             Error::Temperature { .. } => "sample::temperature",
@@ -169,6 +175,8 @@ impl Error {
             | Error::Write { .. }
             | Error::Memory { .. }
             | Error::Kernel { .. }
+            | Error::CudaMissing { .. }
+            | Error::CudaLibrary { .. }
             | Error::Deadlock { .. }
             | Error::Disagreement { .. }
             | Error::Temperature { .. }

@@ -1,6 +1,6 @@
 //! Whole-program tests, one binary: a module per kind of claim, and a folder of cases for each that has cases.
 //!
-//! Requires nothing but the repository. Nothing here is timed, and nothing needs a network. `MESHWRIGHT_ACCEPT=1` writes the snapshots
+//! Requires nothing but the repository, and for `nvrtc` pip or an NVRTC that is there. Nothing here is timed, and nothing else needs a network. `MESHWRIGHT_ACCEPT=1` writes the snapshots
 //! anew instead of comparing them.
 
 mod balanced;
@@ -18,6 +18,7 @@ mod folder;
 mod meshes;
 mod mutants;
 mod numbers;
+mod nvrtc;
 mod plans;
 mod readme;
 mod scale;
@@ -25,5 +26,6 @@ mod slots;
 mod snapshot;
 mod spec;
 mod states;
+mod targets;
 mod tidy;
 mod trained;

@@ -84,7 +84,7 @@ impl Device {
     pub fn arena(&self, bytes: u64) -> Result<Arena, Error> {
         match self {
             Device::Cpu(_) => Arena::new(bytes),
-            Device::Cuda(cuda) => Arena::on(cuda.driver().clone(), bytes),
+            Device::Cuda(cuda) => Arena::on(cuda.context().clone(), bytes),
         }
     }
 

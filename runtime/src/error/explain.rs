@@ -6,6 +6,21 @@ use std::fmt;
 /// Every code with a title and an explanation, sorted by code.
 pub const CODES: &[(&str, &str, &str)] = &[
     (
+        "cuda::library",
+        "a library of CUDA does not work",
+        "The library was found and cannot be loaded, or is not the version that its name promises. Most often files of two versions of CUDA \
+         lie in one folder, or a copy was cut off. meshwright doctor shows every library with its place and version; MESHWRIGHT_CUDA=FOLDER \
+         names a folder that is looked into before all others.",
+    ),
+    (
+        "cuda::missing",
+        "this machine lacks what training on a GPU needs",
+        "Training with --target cuda needs NVIDIA's driver with a GPU of the Ampere generation or newer, NVRTC, which compiles the kernels, and \
+         cuBLASLt. No toolkit is needed: NVRTC and cuBLASLt come as Python wheels too. meshwright doctor shows what is here and where it \
+         was looked for. Plans and kernels for a GPU can be made and read without any of it: meshwright plan SPEC --show kernels --target \
+         cuda:sm_90.",
+    ),
+    (
         "data::cell",
         "a table's cell is not a number",
         "A column of a csv source feeds a model's input, so each of its cells must be a finite number (a whole number below the dim's \
@@ -247,6 +262,11 @@ pub(super) fn message(error: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         Error::Write { path, why } => write!(f, "{} cannot be written: {why}", path.display()),
         Error::Memory { bytes } => write!(f, "the plan needs {:.1} MiB, which the system refuses", *bytes as f64 / 1_048_576.0),
         Error::Kernel { name, why } => write!(f, "the kernel {name} cannot be made: {why}"),
+        Error::CudaMissing { missing } => {
+            let names: Vec<&str> = missing.iter().map(|(what, _)| what.as_str()).collect();
+            write!(f, "this machine cannot train on a GPU; missing: {}", names.join(", "))
+        }
+        Error::CudaLibrary { name, path, why } => write!(f, "{name} at {} does not work: {why}", path.display()),
         Error::Deadlock { ranks } if ranks.is_empty() => write!(f, "ranks meet in different collectives"),
         Error::Deadlock { ranks } => write!(f, "no rank can go on: {}", ranks.join("; ")),
         Error::Disagreement { why } => write!(f, "ranks decide differently: {why}"),
@@ -316,6 +336,11 @@ pub(super) fn help(error: &Error) -> String {
         Error::Write { .. } => "check the folder's permissions and the free space, or choose another --out".into(),
         Error::Memory { .. } => "raise `microbatches`, or write `remat { Block.** -> recompute }`".into(),
         Error::Kernel { .. } => "compile the spec again with this version; if that does not help, please report it with the plan".into(),
+        Error::CudaMissing { missing } => {
+            let ways: Vec<&str> = missing.iter().map(|(_, way)| way.as_str()).collect();
+            format!("{}; 'meshwright doctor' shows where each was looked for", ways.join("; "))
+        }
+        Error::CudaLibrary { .. } => "install it again, or name the folder of one that works in MESHWRIGHT_CUDA".into(),
         Error::Deadlock { .. } | Error::Disagreement { .. } => "this is a bug of the compiler: please report it with the plan".into(),
         Error::Temperature { .. } => "take 0 for the most likely token, 0.8 for some variety".into(),
         Error::TopK => "take 1 or more, or leave it away".into(),

@@ -3,7 +3,7 @@
 //! Requires: offsets of a verified plan. Ensures: what is read is what kernels launched before have left; memory of a GPU is read and written by
 //! copies.
 
-use crate::device::cuda::Driver;
+use crate::device::cuda::Context;
 use crate::error::Error;
 use std::borrow::Cow;
 use std::ptr::NonNull;
@@ -14,7 +14,7 @@ pub struct Arena {
     start: NonNull<u8>,
     bytes: usize,
     /// Whose memory it is; none: this process's.
-    driver: Option<Arc<dyn Driver>>,
+    context: Option<Arc<dyn Context>>,
 }
 
 // SAFETY: the arena owns its memory; sharing is governed by the borrows of its methods and by the executor's launches.
@@ -39,14 +39,14 @@ impl Arena {
             libc::madvise(start, bytes, libc::MADV_HUGEPAGE);
         }
         let start = NonNull::new(start.cast::<u8>()).ok_or(Error::Memory { bytes: bytes as u64 })?;
-        Ok(Arena { start, bytes, driver: None })
+        Ok(Arena { start, bytes, context: None })
     }
 
     /// Zeros in a GPU's memory. Fails if there is not so much of it.
-    pub fn on(driver: Arc<dyn Driver>, bytes: u64) -> Result<Arena, Error> {
+    pub fn on(context: Arc<dyn Context>, bytes: u64) -> Result<Arena, Error> {
         let bytes = usize::try_from(bytes.max(4096)).map_err(|_| Error::Memory { bytes })?;
-        let start = driver.allocate(bytes)?;
-        Ok(Arena { start, bytes, driver: Some(driver) })
+        let start = context.allocate(bytes)?;
+        Ok(Arena { start, bytes, context: Some(context) })
     }
 
     /// Size in bytes.
@@ -62,13 +62,13 @@ impl Arena {
     /// Reads `count` elements at a byte offset. Out of bounds is a bug in the plan and stops the program.
     pub fn f32s(&self, offset: u64, count: u64) -> Cow<'_, [f32]> {
         let at = self.check(offset, count * 4);
-        let Some(driver) = &self.driver else {
+        let Some(context) = &self.context else {
             // SAFETY: in bounds and aligned (checked), every bit pattern is an f32, and no kernel runs while the borrow lives.
             return unsafe { std::slice::from_raw_parts(at.cast::<f32>(), count as usize) }.into();
         };
         let mut values = vec![0.0f32; count as usize];
         // SAFETY: in bounds, and as long as the values.
-        unsafe { driver.read(at, values.as_mut_ptr().cast(), 4 * count as usize) };
+        unsafe { context.read(at, values.as_mut_ptr().cast(), 4 * count as usize) };
         values.into()
     }
 
@@ -78,9 +78,9 @@ impl Arena {
         let mut value = 0.0f32;
         // SAFETY: in bounds and aligned.
         unsafe {
-            match &self.driver {
+            match &self.context {
                 None => value = at.cast::<f32>().read(),
-                Some(driver) => driver.read(at, (&raw mut value).cast(), 4),
+                Some(context) => context.read(at, (&raw mut value).cast(), 4),
             }
         }
         value
@@ -98,14 +98,14 @@ impl Arena {
     /// Nobody else uses these elements meanwhile.
     pub unsafe fn write_part<T: Number, R>(&self, offset: u64, count: u64, write: impl FnOnce(&mut [T]) -> R) -> R {
         let at = self.check(offset, count * 4);
-        let Some(driver) = &self.driver else {
+        let Some(context) = &self.context else {
             // SAFETY: in bounds and aligned (checked), every bit pattern is such a number, and nobody else uses them.
             return write(unsafe { std::slice::from_raw_parts_mut(at.cast::<T>(), count as usize) });
         };
         let mut values = vec![T::default(); count as usize];
         let result = write(&mut values);
         // SAFETY: in bounds, and as long as the values.
-        unsafe { driver.write(at, values.as_ptr().cast(), 4 * count as usize) };
+        unsafe { context.write(at, values.as_ptr().cast(), 4 * count as usize) };
         result
     }
 
@@ -121,8 +121,8 @@ impl Drop for Arena {
     fn drop(&mut self) {
         // SAFETY: gives back exactly what `new` or `on` got; no borrow outlives `self`.
         unsafe {
-            match &self.driver {
-                Some(driver) => driver.release(self.start, self.bytes),
+            match &self.context {
+                Some(context) => context.release(self.start, self.bytes),
                 None => {
                     libc::munmap(self.start.as_ptr().cast(), self.bytes);
                 }

@@ -7,7 +7,7 @@ use meshwright_runtime::device::alone::Memory;
 /// Of the norm.
 const RELATIVE: f64 = 1e-5;
 /// Of the square root of the number of elements.
-const ABSOLUTE: f64 = 1e-7;
+const ABSOLUTE: f64 = 1e-6;
 
 /// That what is written has the same bits.
 pub fn equal(kernel: &KernelData, got: &[Memory], wanted: &[Memory]) -> Result<(), String> {

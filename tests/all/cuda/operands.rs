@@ -32,7 +32,7 @@ impl Random {
     }
 
     fn below(&mut self, bound: u64) -> u64 {
-        u64::from(self.next()) * bound >> 32
+        (u64::from(self.next()) * bound) >> 32
     }
 
     /// In 0..1.

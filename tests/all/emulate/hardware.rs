@@ -75,7 +75,7 @@ fn products_of_tf32() {
 
 #[test]
 fn a_transposed_fragment_has_columns_for_rows() {
-    let halves: Vec<u32> = (0..128).map(|pair| pair * 2 | (pair * 2 + 1) << 16).collect();
+    let halves: Vec<u32> = (0..128).map(|pair| (pair * 2) | ((pair * 2 + 1) << 16)).collect();
     let body = "MW_DYNAMIC_SHARED(bytes); for (int i = threadIdx.x; i < 128; i += 32) ((int*)bytes)[i] = o0[i]; __syncthreads();
          unsigned r[4]; mw_ldmatrix_x4_trans(r, bytes + threadIdx.x * 16);
          for (int i = 0; i < 4; i++) o1[threadIdx.x * 4 + i] = r[i];";
@@ -103,8 +103,8 @@ fn formats_round() {
     let body = "if (threadIdx.x < 6) { float x = __int_as_float(o0[threadIdx.x]);
          o1[threadIdx.x] = mw_bf16x2(x, mw_round_bf16(x)); o1[6 + threadIdx.x] = mw_tf32(x); }";
     let found = outcome(body, &given, 12);
-    for at in 0..6 {
-        assert_eq!(found[at] & 0xffff, found[at] >> 16, "both ways of rounding agree");
+    for pair in &found[..6] {
+        assert_eq!(pair & 0xffff, pair >> 16, "both ways of rounding agree");
     }
     assert_eq!((found[0], found[6], found[11]), (0x3f80_3f80, 0x3f80_0000, 0x3f80_2000));
     assert_eq!((found[1] >> 16, found[2] >> 16), (0x3f80, 0x3f82));

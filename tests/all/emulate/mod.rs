@@ -11,13 +11,15 @@ mod snippets;
 
 use super::folder::Scratch;
 use meshwright_runtime::device::alone::{Memory, Numbers};
-use meshwright_runtime::device::cuda::emit::Function;
-use meshwright_runtime::device::cuda::played::Library;
+use meshwright_runtime::device::cuda::Context;
+use meshwright_runtime::device::cuda::emit::{Function, Source};
+use meshwright_runtime::device::cuda::played::{Library, Played, Players};
 use parallel::in_parallel;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 /// What stands before an emitted source, file by file.
 const BEFORE: [(&str, &str); 3] = [
@@ -50,34 +52,15 @@ pub const ORDERS: [u32; 3] = [0, 1, 7];
 
 /// Functions, ready to be launched.
 pub struct Emulator {
-    libraries: Vec<Library>,
-    /// The library of each function, and the name of the one there with its text.
-    found: BTreeMap<String, (usize, String)>,
+    players: Players,
     _folder: Scratch,
 }
 
 impl Emulator {
-    /// These functions behind a prelude. Those with the same text but for their names are compiled once.
-    pub fn new(prelude: &str, functions: &[&Function]) -> Emulator {
-        let mut first: BTreeMap<String, (usize, String)> = BTreeMap::new();
-        let mut found = BTreeMap::new();
-        let mut units: Vec<String> = Vec::new();
-        for function in functions {
-            let nameless = nameless(function);
-            let place = first.entry(nameless).or_insert_with(|| {
-                if units.last().is_none_or(|unit| unit.len() > UNIT) {
-                    units.push(String::new());
-                }
-                let unit = units.last_mut().expect("a unit");
-                let shared = "#undef __shared__\n#define __shared__ MW_SECTION";
-                let _ = write!(unit, "{shared}({0})\n#line 1 \"{0}\"\n{1}MW_PLAYED({0})\n", function.name, function.text);
-                (units.len() - 1, function.name.clone())
-            });
-            found.insert(function.name.clone(), place.clone());
-        }
+    /// The functions of these kernels behind a prelude. Kernels with the same text but for their names are compiled once.
+    pub fn new<'f>(prelude: &str, kernels: impl Iterator<Item = &'f [Function]>) -> Emulator {
         let folder = Scratch::new("emulate");
-        let libraries = libraries(&folder, prelude, &units);
-        Emulator { libraries, found, _folder: folder }
+        Emulator { players: players(&folder, prelude, kernels), _folder: folder }
     }
 
     /// Plays a function's grid.
@@ -85,18 +68,56 @@ impl Emulator {
     /// # Errors
     /// Threads do not meet, or a memory is written outside of its bounds.
     pub fn launch(&self, function: &Function, operands: &mut [Memory], numbers: &Numbers, order: u32) -> Result<(), String> {
-        let (library, name) = self.found.get(&function.name).unwrap_or_else(|| panic!("{} was compiled", function.name));
-        let function = Function { name: name.clone(), ..function.clone() };
-        self.libraries[*library].launch(&function, operands, numbers, order)?;
+        let (library, function) = self.players.of(function);
+        library.launch(&function, operands, numbers, order)?;
         let outside = |at: usize| format!("writes outside of operand {at}");
         operands.iter().position(|memory| !memory.is_whole()).map_or(Ok(()), |at| Err(outside(at)))
     }
 }
 
-/// A function's text without its name and its comments.
-fn nameless(function: &Function) -> String {
-    let lines = function.text.lines().filter(|line| !line.trim_start().starts_with("//"));
-    lines.collect::<Vec<_>>().join("\n").replace(&function.name, "@")
+/// A GPU that is played in this order of threads.
+pub fn context(order: u32) -> Arc<dyn Context> {
+    let compile = |source: &Source| {
+        let folder = Scratch::new("played");
+        players(&folder, &source.prelude, source.kernels.values().map(Vec::as_slice))
+    };
+    Arc::new(Played::new(order, compile))
+}
+
+/// Compiles kernels. What is loaded outlives its file.
+fn players<'f>(folder: &Scratch, prelude: &str, kernels: impl Iterator<Item = &'f [Function]>) -> Players {
+    let mut first: BTreeMap<Vec<String>, (usize, Vec<String>)> = BTreeMap::new();
+    let mut found = BTreeMap::new();
+    let mut units: Vec<String> = Vec::new();
+    for functions in kernels {
+        let names = || functions.iter().map(|function| function.name.clone());
+        let (unit, known) = first.entry(nameless(functions)).or_insert_with(|| {
+            if units.last().is_none_or(|unit| unit.len() > UNIT) {
+                units.push(String::new());
+            }
+            let unit = units.last_mut().expect("a unit");
+            for Function { name, text, .. } in functions {
+                let shared = "#undef __shared__\n#define __shared__ MW_SECTION";
+                let _ = write!(unit, "{shared}({name})\n#line 1 \"{name}\"\n{text}MW_PLAYED({name})\n");
+            }
+            (units.len() - 1, names().collect())
+        });
+        found.extend(names().zip(known.iter().map(|name| (*unit, name.clone()))));
+    }
+    Players { libraries: libraries(folder, prelude, &units), found }
+}
+
+/// The texts of a kernel's functions without comments and without what their names have in common.
+fn nameless(functions: &[Function]) -> Vec<String> {
+    let common = functions.iter().map(|function| function.name.as_str()).reduce(|one, other| {
+        let same = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
+        &one[..same]
+    });
+    let plain = |function: &Function| {
+        let lines = function.text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        lines.collect::<Vec<_>>().join("\n").replace(common.unwrap_or_default(), "@")
+    };
+    functions.iter().map(plain).collect()
 }
 
 /// Compiles units, as many at once as there are processors.

@@ -17,7 +17,7 @@ pub(super) fn function(body: &str, threads: u32, shared: u32) -> Function {
 /// Its emulator.
 pub(super) fn compiled(function: &Function) -> Emulator {
     let prelude = source(&Plan::default()).expect("an empty source").prelude;
-    Emulator::new(&prelude, &[function])
+    Emulator::new(&prelude, std::iter::once(std::slice::from_ref(function)))
 }
 
 /// What it writes for these inputs, in each order.

@@ -1,47 +1,80 @@
-//! What a GPU's driver does for a plan: memory, copies, launches.
+//! The CUDA driver and the GPUs that it offers.
 //!
-//! Requires: one stream of work. Ensures: what is given to it runs in that order, and a read waits for all that was given before.
+//! Requires: the driver's library, found. Ensures: no context is made, so nothing is taken of a GPU; a driver that is there and does not work is
+//! told apart from one that is not there.
 
-use super::emit::Source;
-use crate::error::Error;
-use std::ffi::c_void;
-use std::ptr::NonNull;
+use super::Arch;
+use super::find::{Found, preload};
+use cudarc::driver::result::{DriverError, device, init};
+use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute};
 
-/// A GPU, or what plays one in tests.
-pub trait Driver: Send + Sync {
-    /// Makes the functions of a plan ready; they are launched by the numbers of their kernel and their place in its list.
-    ///
-    /// # Errors
-    /// The compiler refuses the text.
-    fn load(&self, source: &Source) -> Result<(), Error>;
+/// A driver that works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Driver {
+    /// The newest version of CUDA that it knows: major, minor.
+    pub version: (u32, u32),
+    /// The GPUs, in the driver's order.
+    pub gpus: Vec<Gpu>,
+}
 
-    /// Zeroed memory.
-    ///
-    /// # Errors
-    /// There is not so much.
-    fn allocate(&self, bytes: usize) -> Result<NonNull<u8>, Error>;
+/// A GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gpu {
+    /// `NVIDIA H100 80GB HBM3`.
+    pub name: String,
+    /// Its compute capability: major, minor.
+    pub capability: (u32, u32),
+    /// What kernels are compiled for; none if it is too old.
+    pub arch: Option<Arch>,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Multiprocessors.
+    pub multiprocessors: u32,
+}
 
-    /// Gives memory back.
-    ///
-    /// # Safety
-    /// It was allocated with this size, and nothing uses it any more.
-    unsafe fn release(&self, start: NonNull<u8>, bytes: usize);
+/// Asks the driver.
+///
+/// # Errors
+/// Why it does not work.
+pub fn driver(found: &Found) -> Result<Driver, String> {
+    preload(found)?;
+    // SAFETY: it only tries to load the library that has just been loaded. Everything else of cudarc ends the program without it.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(format!("{} is not what the system's loader finds by its name", found.path.display()));
+    }
+    started().map_err(|why| format!("it does not start: {}", words(&why)))
+}
 
-    /// Copies to the GPU.
-    ///
-    /// # Safety
-    /// Both places have so many bytes.
-    unsafe fn write(&self, to: *mut u8, from: *const u8, bytes: usize);
+fn started() -> Result<Driver, DriverError> {
+    match init() {
+        // A driver without a GPU: a machine whose GPU is taken out, or hidden.
+        Err(DriverError(sys::cudaError_enum::CUDA_ERROR_NO_DEVICE)) => return Ok(Driver { version: version()?, gpus: Vec::new() }),
+        other => other?,
+    }
+    let gpus = (0..device::get_count()?).map(gpu).collect::<Result<_, _>>()?;
+    Ok(Driver { version: version()?, gpus })
+}
 
-    /// Copies from the GPU, once all that was given before is done.
-    ///
-    /// # Safety
-    /// Both places have so many bytes.
-    unsafe fn read(&self, from: *const u8, to: *mut u8, bytes: usize);
+fn version() -> Result<(u32, u32), DriverError> {
+    let mut version = 0;
+    // SAFETY: a place to write to.
+    unsafe { sys::cuDriverGetVersion(&mut version) }.result()?;
+    Ok((version.unsigned_abs() / 1000, version.unsigned_abs() % 1000 / 10))
+}
 
-    /// Runs a function of a kernel after what was given before. Each argument is the place of its value.
-    ///
-    /// # Safety
-    /// The arguments are those of the function's signature, and all places that it touches are the GPU's.
-    unsafe fn launch(&self, kernel: u32, function: usize, arguments: &mut [*mut c_void]);
+fn gpu(ordinal: i32) -> Result<Gpu, DriverError> {
+    let gpu = device::get(ordinal)?;
+    // SAFETY: the driver has just given this GPU.
+    let attribute = |attribute| unsafe { device::get_attribute(gpu, attribute) }.map(i32::unsigned_abs);
+    let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+    let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+    // SAFETY: as above.
+    let memory = unsafe { device::total_mem(gpu) }? as u64;
+    let multiprocessors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+    Ok(Gpu { name: device::get_name(gpu)?, capability: (major, minor), arch: Arch::of_device(major, minor), memory, multiprocessors })
+}
+
+/// The error's name, and its text where the driver has one.
+fn words(error: &DriverError) -> String {
+    error.error_string().map_or_else(|_| format!("{:?}", error.0), |text| format!("{:?}: {}", error.0, text.to_string_lossy()))
 }

@@ -1,8 +1,8 @@
-//! The device itself: a plan's functions on a driver, launched one by one.
+//! The device itself: a plan's functions on a context, launched one by one.
 //!
-//! Requires: a verified plan. Ensures: a launch returns at once; the driver's order is the plan's.
+//! Requires: a verified plan. Ensures: a launch returns at once; the context's order is the plan's.
 
-use super::Driver;
+use super::Context;
 use super::emit::{self, MEMBERS, Source};
 use crate::device::Launch;
 use crate::error::Error;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// A GPU with a plan's kernels.
 pub struct Cuda {
-    driver: Arc<dyn Driver>,
+    context: Arc<dyn Context>,
     source: Source,
     scalars: usize,
 }
@@ -24,14 +24,14 @@ pub struct Cuda {
 struct Members([*mut u8; MEMBERS]);
 
 impl Cuda {
-    /// Emits the plan's functions and has the driver compile them.
+    /// Emits the plan's functions and has the context compile them.
     ///
     /// # Errors
     /// A kernel's form is not supported here, a group has too many members, or the compiler refuses the text.
-    pub fn load(plan: &Plan, driver: Arc<dyn Driver>) -> Result<Cuda, Error> {
+    pub fn load(plan: &Plan, context: Arc<dyn Context>) -> Result<Cuda, Error> {
         let source = emit::source(plan).map_err(|(name, why)| Error::Kernel { name, why })?;
-        driver.load(&source)?;
-        Ok(Cuda { driver, source, scalars: plan.scalars.len() })
+        context.load(&source)?;
+        Ok(Cuda { context, source, scalars: plan.scalars.len() })
     }
 
     /// What a launch must bring the values of, in this order.
@@ -42,13 +42,13 @@ impl Cuda {
 
     /// Who does the work.
     #[must_use]
-    pub fn driver(&self) -> &Arc<dyn Driver> {
-        &self.driver
+    pub fn context(&self) -> &Arc<dyn Context> {
+        &self.context
     }
 
     /// Room for the numbers of a step: the prelude's `mw_step`.
     pub(crate) fn numbers(&self) -> Result<Arena, Error> {
-        Arena::on(self.driver.clone(), self.numbers_bytes())
+        Arena::on(self.context.clone(), self.numbers_bytes())
     }
 
     fn numbers_bytes(&self) -> u64 {
@@ -69,7 +69,7 @@ impl Cuda {
         });
     }
 
-    /// Gives all functions of a kernel to the driver.
+    /// Gives all functions of a kernel to the context.
     ///
     /// # Safety
     /// There is a place for every operand, valid for its extent, and `numbers` are of [`Cuda::numbers`].
@@ -86,11 +86,11 @@ impl Cuda {
         ]);
         for function in 0..self.source.kernels[kernel].len() {
             // SAFETY: as the caller promises; these are the arguments that every function of a kernel takes.
-            unsafe { self.driver.launch(kernel.as_u32(), function, &mut arguments) };
+            unsafe { self.context.launch(kernel.as_u32(), function, &mut arguments) };
         }
     }
 
-    /// Gives a member's share of a collective to the driver; `places` are what each member gives, and where its result goes.
+    /// Gives a member's share of a collective to the context; `places` are what each member gives, and where its result goes.
     ///
     /// # Safety
     /// All members have arrived with these places.
@@ -101,7 +101,7 @@ impl Cuda {
             [(&raw mut input).cast(), (&raw mut output).cast(), (&raw mut member).cast(), (&raw mut adds).cast()];
         for function in 0..self.source.kernels[kernel].len() {
             // SAFETY: as the caller promises; these are the arguments that a collective's function takes.
-            unsafe { self.driver.launch(kernel.as_u32(), function, &mut arguments) };
+            unsafe { self.context.launch(kernel.as_u32(), function, &mut arguments) };
         }
     }
 }

@@ -3,11 +3,15 @@
 //! Requires: a library that tests compiled from the emitted text, with an entry `mw_play_NAME` for each function. Ensures: an entry is called with the
 //! parameters that the launch on a GPU has. What runs is foreign code, as sound as the kernels that it is there to test.
 
-use super::emit::Function;
+use super::Context;
+use super::emit::{Function, Source};
 use crate::device::alone::{Memory, Numbers};
+use crate::error::Error;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::ptr::NonNull;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The launch of a function: blocks, threads, bytes of shared memory, parameters, order. What is wrong, or null.
 type Entry = unsafe extern "C" fn(u32, u32, u32, *mut *mut c_void, u32) -> *const c_char;
@@ -36,30 +40,29 @@ impl Library {
         if handle.is_null() { Err(refusal()) } else { Ok(Library { handle, playing: Mutex::new(()) }) }
     }
 
-    /// Plays the grid of a kernel's function on memory of its own.
-    ///
-    /// # Errors
-    /// As [`Library::play`].
-    pub fn launch(&self, function: &Function, operands: &mut [Memory], numbers: &Numbers, order: u32) -> Result<(), String> {
-        let mut places: Vec<*mut u8> = operands.iter_mut().map(Memory::place).collect();
-        let words = step(numbers);
-        let (mut step, mut adds) = (words.as_ptr(), numbers.accumulate);
-        let (mut iteration, mut micro) = (numbers.iteration as u32, numbers.micro as u32);
-        let mut arguments: Vec<*mut c_void> = places.iter_mut().map(|place| (&raw mut *place).cast()).collect();
-        arguments.extend([(&raw mut step).cast::<c_void>(), (&raw mut iteration).cast(), (&raw mut micro).cast(), (&raw mut adds).cast()]);
-        // SAFETY: the parameters are those that every kernel's function has, and live until the launch ends.
-        unsafe { self.play(function, &mut arguments, order) }
-    }
-
     /// Plays a function's grid. Order 0 runs blocks, warps and lanes forward, 1 backward, all others in one that looks random: code that lacks a barrier
     /// has other results in another order.
     ///
     /// # Errors
     /// There is no such function, its threads do not meet, or it touches what it must not.
+    pub fn launch(&self, function: &Function, operands: &mut [Memory], numbers: &Numbers, order: u32) -> Result<(), String> {
+        let mut places: Vec<*mut u8> = operands.iter_mut().map(Memory::place).collect();
+        let step = step(numbers);
+        let mut scalars = (step.as_ptr(), numbers.iteration as u32, numbers.micro as u32, numbers.accumulate);
+        let mut arguments: Vec<*mut c_void> = places.iter_mut().map(|place| std::ptr::from_mut(place).cast()).collect();
+        arguments.push(std::ptr::from_mut(&mut scalars.0).cast());
+        arguments.push(std::ptr::from_mut(&mut scalars.1).cast());
+        arguments.push(std::ptr::from_mut(&mut scalars.2).cast());
+        arguments.push(std::ptr::from_mut(&mut scalars.3).cast());
+        // SAFETY: the parameters are those that every emitted function has, and live until the launch ends.
+        unsafe { self.play(function, &mut arguments, order) }
+    }
+
+    /// The same with a parameter's place each.
     ///
     /// # Safety
-    /// Each argument is the place of its value, of the type that the function's signature has; all places that it touches are there.
-    pub unsafe fn play(&self, function: &Function, arguments: &mut [*mut c_void], order: u32) -> Result<(), String> {
+    /// They are those of the function's signature.
+    unsafe fn play(&self, function: &Function, arguments: &mut [*mut c_void], order: u32) -> Result<(), String> {
         let entry = self.entry(&function.name)?;
         let _alone = self.playing.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: as the caller promises.
@@ -89,6 +92,86 @@ impl Drop for Library {
         unsafe { libc::dlclose(self.handle) };
     }
 }
+
+/// The functions of a plan in libraries: by a function's name its library, and the name of one there that has its text.
+pub struct Players {
+    /// All libraries.
+    pub libraries: Vec<Library>,
+    /// Where each function is.
+    pub found: BTreeMap<String, (usize, String)>,
+}
+
+impl Players {
+    /// The library of a function, and the function there.
+    ///
+    /// # Panics
+    /// If it was not compiled.
+    #[must_use]
+    pub fn of(&self, function: &Function) -> (&Library, Function) {
+        let (library, name) = self.found.get(&function.name).unwrap_or_else(|| panic!("{} was compiled", function.name));
+        (&self.libraries[*library], Function { name: name.clone(), ..function.clone() })
+    }
+}
+
+/// How tests compile a plan's functions.
+type Compile = Box<dyn Fn(&Source) -> Players + Send + Sync>;
+
+/// A GPU that is played: memory of this process, and a launch that has ended when it returns.
+pub struct Played {
+    compile: Compile,
+    loaded: OnceLock<(Players, Source)>,
+    order: u32,
+}
+
+impl Played {
+    /// One that plays threads in this order.
+    #[must_use]
+    pub fn new(order: u32, compile: impl Fn(&Source) -> Players + Send + Sync + 'static) -> Played {
+        Played { compile: Box::new(compile), loaded: OnceLock::new(), order }
+    }
+}
+
+impl Context for Played {
+    fn load(&self, source: &Source) -> Result<(), Error> {
+        let _ = self.loaded.get_or_init(|| ((self.compile)(source), source.clone()));
+        Ok(())
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<NonNull<u8>, Error> {
+        let lines = vec![Aligned([0; 256]); bytes.div_ceil(256)].into_boxed_slice();
+        NonNull::new(Box::into_raw(lines).cast::<u8>()).ok_or(Error::Memory { bytes: bytes as u64 })
+    }
+
+    unsafe fn release(&self, start: NonNull<u8>, bytes: usize) {
+        let lines = std::ptr::slice_from_raw_parts_mut(start.as_ptr().cast::<Aligned>(), bytes.div_ceil(256));
+        // SAFETY: `allocate` has made it, with this size.
+        drop(unsafe { Box::from_raw(lines) });
+    }
+
+    unsafe fn write(&self, to: *mut u8, from: *const u8, bytes: usize) {
+        // SAFETY: as the caller promises.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, bytes) };
+    }
+
+    unsafe fn read(&self, from: *const u8, to: *mut u8, bytes: usize) {
+        // SAFETY: as the caller promises.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, bytes) };
+    }
+
+    unsafe fn launch(&self, kernel: u32, function: usize, arguments: &mut [*mut c_void]) {
+        let (players, source) = self.loaded.get().expect("a plan is loaded");
+        let function = &source.kernels[meshwright_plan::Kernel::from_u32(kernel)][function];
+        let (library, function) = players.of(function);
+        // SAFETY: as the caller promises.
+        let played = unsafe { library.play(&function, arguments, self.order) };
+        played.unwrap_or_else(|why| panic!("{}: {why}", function.name));
+    }
+}
+
+/// The alignment that a GPU's allocations have.
+#[derive(Clone, Copy)]
+#[repr(align(256))]
+struct Aligned(#[expect(dead_code, reason = "it is only room")] [u8; 256]);
 
 fn refusal() -> String {
     // SAFETY: the loader's message of this thread, null if there is none.

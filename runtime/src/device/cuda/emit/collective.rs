@@ -24,7 +24,8 @@ pub(super) fn emit(number: u32, kernel: &KernelData, collective: &Collective, me
     let count = points(&rows);
     let share = Share { members, part, kind: element(stored), rows: &rows };
     let name = name(number, kernel);
-    let mut text = Text::signature(&name, "mw_members in, mw_members out, int me, int adds");
+    let mut text = Text::new();
+    text.begin(&name, "mw_members in, mw_members out, int me, int adds");
     let all = match collective.exchange {
         Exchange::AllGather | Exchange::AllToAll { .. } => count * members,
         Exchange::AllReduce(_) => count.div_ceil(members),

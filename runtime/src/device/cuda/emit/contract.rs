@@ -1,10 +1,42 @@
-//! The skeleton `contract`, where no library does it.
+//! The skeleton `contract`, where no library does it: tiles in shared memory, products on the plain f32 units.
+//!
+//! Requires: operands a, b and c. Ensures: of each kind of dim the longest one (after merging) is cut into tiles, the others are points of the
+//! grid or loops inside the sum; every element of c is summed by one thread in one order.
 
 use super::Function;
-use meshwright_plan::kernel::KernelData;
+use super::text::{Text, name};
+use super::view::View;
+use crate::device::loops::{Loop, expect_operands, loops, points, take_longest};
+use meshwright_plan::kernel::{KernelData, Role};
+
+/// What all functions share, behind `tiles.cuh`.
+pub(super) const TEMPLATE: &str = include_str!("contract.cuh");
+/// Rows and columns of a tile.
+const TILE: usize = 64;
 
 /// The function of a kernel.
+///
+/// # Errors
+/// The operands are not three of f32, or a size is beyond what a launch takes.
 pub(super) fn emit(number: u32, kernel: &KernelData, alpha: f32) -> Result<Vec<Function>, String> {
-    let _ = (number, kernel, alpha);
-    Ok(Vec::new())
+    expect_operands(kernel, 3, &[])?;
+    let mut outer = loops::<3>(kernel, Role::Batch);
+    let [mut rows, mut columns, mut inner] = [Role::M, Role::N, Role::K].map(|role| loops::<3>(kernel, role));
+    let [m, n, k] = [&mut rows, &mut columns, &mut inner].map(take_longest);
+    outer.extend(rows);
+    outer.extend(columns);
+    let name = name(number, kernel);
+    let mut text = Text::new();
+    text.open(&format!("struct {name}_shape"));
+    for (operand, (letter, rows, columns)) in [("a", m, k), ("b", n, k), ("c", m, n)].into_iter().enumerate() {
+        View { operand, rows, columns, around: [("outer", &outer), ("inner", &inner)] }.write(&mut text, letter, kernel)?;
+    }
+    text.line(&format!("static constexpr mw_i64 inner = {};", points(&inner)));
+    text.line(&format!("static constexpr float alpha = {alpha:?}f;"));
+    text.close_with(";");
+    text.signature(&name, kernel);
+    text.line(&format!("mw_contract<{name}_shape>(o0, o1, o2, adds >> 2 & 1);"));
+    let tiles = |each: Loop<3>| each.size.div_ceil(TILE);
+    let grid = u32::try_from(points(&outer) * tiles(m) * tiles(n)).map_err(|_| "it has too many tiles".to_string())?;
+    Ok(vec![Function { name, text: text.finish(), grid, threads: 256, shared: 0 }])
 }

@@ -14,6 +14,7 @@ mod prelude;
 mod rows;
 mod segmented;
 mod text;
+mod view;
 
 use crate::device::coordinates;
 use cranelift_entity::PrimaryMap;
@@ -70,7 +71,7 @@ pub fn source(plan: &Plan) -> Result<Source, (String, String)> {
     let one =
         |(number, kernel): (Kernel, &KernelData)| functions(plan, number.as_u32(), kernel, names).map_err(|why| (kernel.name.clone(), why));
     let kernels = plan.kernels.iter().map(one).collect::<Result<_, _>>()?;
-    Ok(Source { prelude: prelude::text(coordinates.len(), scalars.len()), kernels, coordinates })
+    Ok(Source { prelude: prelude::text(plan, coordinates.len(), scalars.len()), kernels, coordinates })
 }
 
 /// What functions read from a step by number.

@@ -33,25 +33,34 @@ impl Text {
 
     /// The same with a name of its own.
     pub(super) fn named(name: &str, kernel: &KernelData) -> Text {
+        let mut text = Text::new();
+        text.signature(name, kernel);
+        text
+    }
+
+    /// Nothing yet.
+    pub(super) fn new() -> Text {
+        Text { text: String::new(), depth: 0 }
+    }
+
+    /// Begins a function with a kernel's operands.
+    pub(super) fn signature(&mut self, name: &str, kernel: &KernelData) {
         let operand = |(slot, operand): (meshwright_plan::kernel::Slot, &meshwright_plan::kernel::Operand)| {
             let constant = if operand.access == Access::Read { "const " } else { "" };
             format!("{constant}{}* o{}", element(operand.element), slot.as_u32())
         };
         let called = kernel.operands.iter().map(|(slot, operand)| format!("o{} {}", slot.as_u32(), operand.name));
         let called: Vec<String> = called.collect();
+        // a kernel may have no operands: what it was for was found to be a constant
         let step = "const mw_step* step, mw_u32 iteration, mw_u32 micro, mw_u64 adds".to_string();
-        // A kernel may have no operands: what it was for was found to be a constant.
         let parameters: Vec<String> = kernel.operands.iter().map(operand).chain([step]).collect();
-        let mut text = Text::signature(name, &parameters.join(", "));
-        text.text.insert_str(0, &format!("// {}\n", called.join(", ")));
-        text
+        self.line(&format!("// {}", called.join(", ")));
+        self.begin(name, &parameters.join(", "));
     }
 
-    /// A function of these parameters.
-    pub(super) fn signature(name: &str, parameters: &str) -> Text {
-        let mut text = Text { text: String::new(), depth: 0 };
-        text.open(&format!("extern \"C\" __global__ void {name}({parameters})"));
-        text
+    /// Begins a function with these parameters.
+    pub(super) fn begin(&mut self, name: &str, parameters: &str) {
+        self.open(&format!("extern \"C\" __global__ void {name}({parameters})"));
     }
 
     /// One line.
@@ -69,8 +78,13 @@ impl Text {
 
     /// The end of a block.
     pub(super) fn close(&mut self) {
+        self.close_with("");
+    }
+
+    /// The end of a block with something behind it: a struct's semicolon.
+    pub(super) fn close_with(&mut self, behind: &str) {
         self.depth -= 1;
-        self.line("}");
+        self.line(&format!("}}{behind}"));
     }
 
     /// The function, ended.

@@ -1,0 +1,89 @@
+//! `--target`: what kernels are made for.
+
+use crate::outcome::{Failure, Outcome};
+use meshwright_plan::Plan;
+use meshwright_runtime::device::cuda::find::Machine;
+use meshwright_runtime::device::cuda::{Arch, emit, survey};
+use meshwright_runtime::error::Error;
+use std::fmt;
+use std::str::FromStr;
+
+/// What kernels are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// This machine's processor.
+    Cpu,
+    /// A GPU of this architecture, or of whatever the machine has.
+    Cuda(Option<Arch>),
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Target, String> {
+        match text.split_once(':') {
+            None if text == "cpu" => Ok(Target::Cpu),
+            None if text == "cuda" => Ok(Target::Cuda(None)),
+            Some(("cuda", arch)) => arch.parse().map(|arch| Target::Cuda(Some(arch))),
+            _ => Err("a target is cpu, cuda, or cuda with an architecture, as in cuda:sm_90".into()),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Cpu => f.write_str("cpu"),
+            Target::Cuda(None) => f.write_str("cuda"),
+            Target::Cuda(Some(arch)) => write!(f, "cuda:{arch}"),
+        }
+    }
+}
+
+impl Target {
+    /// The text of a plan's kernels in the target's language; none for the CPU, whose machine code has no text but the plan's.
+    ///
+    /// It needs no GPU, and is the same for all architectures so far.
+    pub fn text(self, plan: &Plan) -> Result<Option<String>, Failure> {
+        match self {
+            Target::Cpu => Ok(None),
+            Target::Cuda(_) => match emit::source(plan) {
+                Ok(source) => Ok(Some(source.text())),
+                Err((name, why)) => Err(Error::Kernel { name, why }.into()),
+            },
+        }
+    }
+
+    /// Refuses to train where the target is not here.
+    pub fn ready(self) -> Outcome {
+        let Target::Cuda(wanted) = self else { return Ok(()) };
+        let survey = survey::survey(Machine::here());
+        survey.ready()?;
+        let gpus = survey.driver.iter().flat_map(|driver| &driver.gpus);
+        let fits = |arch: Arch| gpus.clone().any(|gpu| gpu.arch.is_some_and(|own| own.number() == arch.number()));
+        if let Some(arch) = wanted.filter(|arch| !fits(*arch)) {
+            let names: Vec<String> = gpus.filter_map(|gpu| Some(format!("{} ({})", gpu.name, gpu.arch?))).collect();
+            return Err(Failure::Run(format!("no GPU of this machine is {arch}: it has {}; write --target cuda", names.join(", "))));
+        }
+        Err(Failure::Run(
+            "this version cannot train on a GPU yet: it makes the kernels ('meshwright plan SPEC --show kernels --target cuda') and does not run \
+             them; leave --target away to train on the CPU"
+                .into(),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_read_back() {
+        for text in ["cpu", "cuda", "cuda:sm_90", "cuda:sm_90a"] {
+            assert_eq!(text.parse::<Target>().map(|target| target.to_string()).as_deref(), Ok(text));
+        }
+        for text in ["", "gpu", "cpu:avx2", "cuda:", "cuda:90", "CUDA"] {
+            assert!(text.parse::<Target>().is_err(), "{text}");
+        }
+    }
+}

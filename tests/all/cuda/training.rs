@@ -1,0 +1,79 @@
+//! Whole steps on a GPU that is played: the same plan, the executor as it is, the emitted functions of every kernel, collectives included.
+//!
+//! Requires a C++ compiler and no GPU. Ensures for a model of each kind, and for meshes whose ranks share the GPU: initial weights with the bits of
+//! the CPU's, the first step's loss and every gradient to rounding, twenty losses within 1e-4, and equal bits in every order of threads.
+
+use crate::emulate::context;
+use crate::{folder, spec};
+use meshwright_plan::Plan;
+use meshwright_runtime::device::Device;
+use meshwright_runtime::device::cuda::Cuda;
+use meshwright_runtime::execute::{Fleet, compare};
+use meshwright_runtime::pool::Pool;
+
+/// Steps of a curve.
+const STEPS: u64 = 20;
+
+/// Models alone, and meshes of ranks on one GPU: each kind of collective, coordinates, dropout, ring attention, experts.
+const CASES: [&str; 7] = ["price_features", "gpt_tensor", "gpt_zero2", "llama_ring", "gpt_heads", "moe_expert", "gpt_three"];
+
+fn ready(mut fleet: Fleet) -> Fleet {
+    fleet.initialise();
+    compare::fill(&mut fleet, 7);
+    fleet
+}
+
+fn played(plan: &Plan, order: u32) -> Fleet {
+    let cuda = Cuda::load(plan, context(order)).expect("kernels that compile");
+    ready(Fleet::on(Device::Cuda(cuda), plan.clone(), Pool::new(1, false), 7).expect("a fleet"))
+}
+
+fn processor(plan: &Plan) -> Fleet {
+    ready(Fleet::new(plan.clone(), Pool::new(1, false), 7).expect("a fleet"))
+}
+
+fn loss(fleet: &mut Fleet, step: u64) -> f64 {
+    compare::loss(fleet, step).expect("a step")
+}
+
+/// What is wrong with a plan.
+fn faults(plan: &Plan) -> Vec<String> {
+    let (mut found, mut wanted) = (played(plan, 0), processor(plan));
+    let mut bad = Vec::new();
+    if !compare::equal_weights(&found, &wanted) {
+        bad.push("initial weights differ".to_string());
+    }
+    for step in 1..=STEPS {
+        let (loss, expected) = (loss(&mut found, step), loss(&mut wanted, step));
+        if (loss - expected).abs() > compare::CURVE * expected.abs() || loss.is_nan() {
+            bad.push(format!("loss {loss} in step {step}, on the CPU {expected}"));
+            break;
+        }
+        if step == 1 {
+            let gradients = compare::gradients(&found, &wanted);
+            let wrong = gradients.iter().filter(|one| !one.passes());
+            bad.extend(wrong.map(|one| format!("{}: off by {:.3e}, granted {:.3e}", one.worst, one.off, one.granted)));
+        }
+    }
+    bad
+}
+
+#[test]
+fn plans_train_as_on_the_processor() {
+    let mut bad = Vec::new();
+    for case in CASES {
+        let plan = spec::compile(&folder::root().join(format!("tests/cases/meshes/{case}.mesh")), &[]).plan;
+        bad.extend(faults(&plan).into_iter().map(|fault| format!("{case}: {fault}")));
+    }
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+}
+
+#[test]
+fn two_runs_have_equal_bits_in_any_order_of_threads() {
+    let plan = spec::compile(&folder::root().join("tests/cases/meshes/gpt_data.mesh"), &[]).plan;
+    let [mut one, mut two] = [1, 7].map(|order| played(&plan, order));
+    for step in 1..=3 {
+        assert_eq!(loss(&mut one, step).to_bits(), loss(&mut two, step).to_bits(), "step {step}");
+    }
+    assert!(compare::equal_weights(&one, &two));
+}
