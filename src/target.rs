@@ -1,12 +1,14 @@
 //! `--target`: what kernels are made for.
 
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::Failure;
 use meshwright_plan::Plan;
+use meshwright_runtime::device::cuda::driver::Gpu;
 use meshwright_runtime::device::cuda::find::Machine;
-use meshwright_runtime::device::cuda::{Arch, emit, survey};
+use meshwright_runtime::device::cuda::{Arch, Context, Native, emit, survey};
 use meshwright_runtime::error::Error;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// What kernels are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,22 +56,19 @@ impl Target {
         }
     }
 
-    /// Refuses to train where the target is not here.
-    pub fn ready(self) -> Outcome {
-        let Target::Cuda(wanted) = self else { return Ok(()) };
+    /// Takes the GPU that is the target; none if it is the CPU.
+    pub fn open(self) -> Result<Option<Arc<dyn Context>>, Failure> {
+        let Target::Cuda(wanted) = self else { return Ok(None) };
         let survey = survey::survey(Machine::here());
         survey.ready()?;
-        let gpus = survey.driver.iter().flat_map(|driver| &driver.gpus);
-        let fits = |arch: Arch| gpus.clone().any(|gpu| gpu.arch.is_some_and(|own| own.number() == arch.number()));
-        if let Some(arch) = wanted.filter(|arch| !fits(*arch)) {
-            let names: Vec<String> = gpus.filter_map(|gpu| Some(format!("{} ({})", gpu.name, gpu.arch?))).collect();
-            return Err(Failure::Run(format!("no GPU of this machine is {arch}: it has {}; write --target cuda", names.join(", "))));
-        }
-        Err(Failure::Run(
-            "this version cannot train on a GPU yet: it makes the kernels ('meshwright plan SPEC --show kernels --target cuda') and does not run \
-             them; leave --target away to train on the CPU"
-                .into(),
-        ))
+        let gpus: Vec<&Gpu> = survey.driver.iter().flat_map(|driver| &driver.gpus).collect();
+        let fits = |own: Arch| wanted.is_none_or(|wanted| wanted.number() == own.number());
+        let fitting = (0..).zip(&gpus).find_map(|(ordinal, gpu)| Some((ordinal, gpu.arch.filter(|own| fits(*own))?)));
+        let Some((ordinal, arch)) = fitting else {
+            let names: Vec<String> = gpus.iter().filter_map(|gpu| Some(format!("{} ({})", gpu.name, gpu.arch?))).collect();
+            return Err(Failure::Run(format!("no GPU of this machine is {self}: it has {}; write --target cuda", names.join(", "))));
+        };
+        Ok(Some(Arc::new(Native::open(ordinal, arch)?)))
     }
 }
 

@@ -5,6 +5,8 @@ use crate::spec::{Loaded, SpecArguments};
 use crate::target::Target;
 use meshwright_compiler::model::settings;
 use meshwright_runtime::data::{self, Data};
+use meshwright_runtime::device::Device;
+use meshwright_runtime::device::cuda::{Context, Cuda};
 use meshwright_runtime::execute::Fleet;
 use meshwright_runtime::execute::train::{Course, Ending, Run, restore};
 use meshwright_runtime::pool::Pool;
@@ -12,6 +14,7 @@ use meshwright_runtime::report::{Progress, RunFolder, signal};
 use serde_json::json;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 #[derive(clap::Args)]
@@ -41,7 +44,7 @@ pub struct Arguments {
 /// Compiles, opens the data, trains, writes the weights.
 pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     let mut loaded = arguments.spec.compile(json)?;
-    arguments.target.ready()?;
+    let gpu = arguments.target.open()?;
     let began = Instant::now();
     loaded.timing.begin("data");
     let data = match open(&loaded) {
@@ -50,7 +53,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
         Err(error) => return Err(loaded.place(&error)),
     };
     loaded.timing.begin("kernels");
-    let mut fleet = prepare(arguments, &loaded)?;
+    let mut fleet = prepare(arguments, &loaded, gpu)?;
     loaded.timing.end();
     if arguments.spec.timings {
         loaded.timing.print();
@@ -68,15 +71,22 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     if ending.stopped && arguments.seconds.is_none() { Err(Failure::Stopped) } else { Ok(()) }
 }
 
-fn prepare(arguments: &Arguments, loaded: &Loaded) -> Result<Fleet, Failure> {
+fn prepare(arguments: &Arguments, loaded: &Loaded, gpu: Option<Arc<dyn Context>>) -> Result<Fleet, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = arguments.threads.unwrap_or(cores);
     if threads == 0 {
         return Err(Failure::Usage("--threads takes at least 1".into()));
     }
-    crate::memory::fits(&loaded.compiled.plan)?;
+    let plan = &loaded.compiled.plan;
+    let device = match gpu {
+        Some(gpu) => Device::Cuda(Cuda::load(plan, gpu)?),
+        None => {
+            crate::memory::fits(plan)?;
+            Device::cpu(plan)?
+        }
+    };
     let pool = Pool::new(threads, !arguments.no_pin && threads <= cores);
-    let mut fleet = Fleet::new(loaded.compiled.plan.clone(), pool, loaded.compiled.model.settings.train.seed)?;
+    let mut fleet = Fleet::on(device, plan.clone(), pool, loaded.compiled.model.settings.train.seed)?;
     match &arguments.from {
         Some(path) if path.is_dir() => restore(&mut fleet, &RunFolder::open(path)?.weights())?,
         Some(path) => restore(&mut fleet, path)?,

@@ -104,6 +104,14 @@ impl Device {
         }
     }
 
+    /// What the device refused to do, if anything: what it computed since then means nothing.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        match self {
+            Device::Cpu(_) => None,
+            Device::Cuda(cuda) => cuda.context().failure(),
+        }
+    }
+
     /// Threads for kernels, or for what is to be done beside them.
     #[must_use]
     pub fn worker(&self, pool: Pool) -> Worker {

@@ -44,4 +44,7 @@ pub trait Context: Send + Sync {
     /// # Safety
     /// The arguments are those of the function's signature, and all places that it touches are the GPU's.
     unsafe fn launch(&self, kernel: u32, function: usize, arguments: &mut [*mut c_void]);
+
+    /// What was refused first, if anything was: what was read since then means nothing.
+    fn failure(&self) -> Option<Error>;
 }

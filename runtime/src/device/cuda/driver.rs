@@ -5,6 +5,7 @@
 
 use super::Arch;
 use super::find::{Found, preload};
+use super::native::words;
 use cudarc::driver::result::{DriverError, device, init};
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute};
 
@@ -72,9 +73,4 @@ fn gpu(ordinal: i32) -> Result<Gpu, DriverError> {
     let memory = unsafe { device::total_mem(gpu) }? as u64;
     let multiprocessors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
     Ok(Gpu { name: device::get_name(gpu)?, capability: (major, minor), arch: Arch::of_device(major, minor), memory, multiprocessors })
-}
-
-/// The error's name, and its text where the driver has one.
-fn words(error: &DriverError) -> String {
-    error.error_string().map_or_else(|_| format!("{:?}", error.0), |text| format!("{:?}: {}", error.0, text.to_string_lossy()))
 }

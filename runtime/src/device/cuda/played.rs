@@ -120,6 +120,7 @@ type Compile = Box<dyn Fn(&Source) -> Players + Send + Sync>;
 pub struct Played {
     compile: Compile,
     loaded: OnceLock<(Players, Source)>,
+    failed: OnceLock<(String, String)>,
     order: u32,
 }
 
@@ -127,7 +128,7 @@ impl Played {
     /// One that plays threads in this order.
     #[must_use]
     pub fn new(order: u32, compile: impl Fn(&Source) -> Players + Send + Sync + 'static) -> Played {
-        Played { compile: Box::new(compile), loaded: OnceLock::new(), order }
+        Played { compile: Box::new(compile), loaded: OnceLock::new(), failed: OnceLock::new(), order }
     }
 }
 
@@ -164,7 +165,13 @@ impl Context for Played {
         let (library, function) = players.of(function);
         // SAFETY: as the caller promises.
         let played = unsafe { library.play(&function, arguments, self.order) };
-        played.unwrap_or_else(|why| panic!("{}: {why}", function.name));
+        if let Err(why) = played {
+            let _ = self.failed.set((function.name, why));
+        }
+    }
+
+    fn failure(&self) -> Option<Error> {
+        self.failed.get().map(|(name, why)| Error::Kernel { name: name.clone(), why: why.clone() })
     }
 }
 
