@@ -13,7 +13,8 @@ const ABSOLUTE: f64 = 1e-6;
 pub fn equal(kernel: &KernelData, got: &[Memory], wanted: &[Memory]) -> Result<(), String> {
     for (slot, operand) in kernel.operands.iter().filter(|(_, operand)| operand.access != Access::Scratch) {
         let [got, wanted] = [got, wanted].map(|all| all[slot.as_u32() as usize].bytes());
-        if let Some(at) = (0..got.len()).find(|at| got[*at] != wanted[*at]) {
+        if got != wanted {
+            let at = (0..got.len()).find(|at| got[*at] != wanted[*at]).unwrap_or_default();
             return Err(format!("`{}` differs from the first order's at byte {at}", operand.name));
         }
     }

@@ -17,6 +17,10 @@
 #include <ucontext.h>
 #endif
 
+// The machine is as fast as it gets, whatever the functions that it plays are compiled with.
+#pragma GCC push_options
+#pragma GCC optimize("O2")
+
 // What memory holds that nobody has written: a NaN, and as an integer no index.
 #define MW_POISON 0x7fc0dead
 
@@ -26,7 +30,7 @@ struct dim3 {
 
 namespace mw_play {
 
-constexpr unsigned MOST_THREADS = 1024, LANES = 32;
+constexpr unsigned MOST_THREADS = 1024, MOST_COPIES = 256, LANES = 32;
 constexpr size_t STACK = 256 << 10, PAGE = 4096, MARGIN = 4096, MOST_SHARED = 227 << 10, MOST_VARIABLES = 48 << 10;
 
 struct Thread;
@@ -53,7 +57,7 @@ struct Thread {
 #else
     ucontext_t context;
 #endif
-    unsigned char* stack;
+    unsigned char *stack, *top;
     dim3 index;
     unsigned lane;
     Warp* warp;
@@ -64,7 +68,6 @@ struct Thread {
     int by, width;
     const void* address;
     unsigned in[12], out[4];
-    Copy copies[256];
     unsigned copying, group;
 };
 
@@ -74,6 +77,7 @@ struct Warp {
 };
 
 static Thread threads[MOST_THREADS];
+static Copy copies[MOST_THREADS][MOST_COPIES];
 static Warp warps[MOST_THREADS / LANES];
 static Thread* self;
 static dim3 block, grid_size, block_size;
@@ -122,7 +126,7 @@ mw_switch:
 static void* scheduler;
 static void prepare(Thread& thread) {
     // A function begins with its stack eight bytes off a multiple of sixteen, at the place to which it returns: nowhere.
-    void** top = (void**)(thread.stack + STACK) - 1;
+    void** top = (void**)thread.top - 1;
     top[0] = nullptr;
     *--top = (void*)enter;
     for (int kept = 0; kept < 6; kept++) *--top = nullptr;
@@ -138,7 +142,7 @@ static ucontext_t scheduler;
 static void prepare(Thread& thread) {
     getcontext(&thread.context);
     thread.context.uc_stack.ss_sp = thread.stack;
-    thread.context.uc_stack.ss_size = STACK;
+    thread.context.uc_stack.ss_size = thread.top - thread.stack;
     makecontext(&thread.context, enter, 0);
 }
 static void resume(Thread& thread) {
@@ -225,13 +229,13 @@ static unsigned draw(unsigned below) {
     return (unsigned)((chance >> 33) % below);
 }
 
-// So many things one after the other: the `at`-th is number `start + step * at`, modulo their count.
+// So many things one after the other, all with the same step between them, modulo their count.
 struct Sequence {
-    unsigned count, start, step;
-    explicit Sequence(unsigned count) : count(count), start(0), step(1) {
-        if (order == 1) start = count - 1, step = count - 1;
+    unsigned count, at, step;
+    explicit Sequence(unsigned count) : count(count), at(0), step(1) {
+        if (order == 1) at = count - 1, step = count - 1;
         if (order < 2) return;
-        start = draw(count);
+        at = draw(count);
         do step = 1 + draw(count);
         while (shares_a_factor(step, count));
     }
@@ -242,7 +246,11 @@ struct Sequence {
         }
         return a != 1;
     }
-    unsigned operator[](unsigned at) const { return (unsigned)((start + (uint64_t)step * at) % count); }
+    unsigned next() {
+        unsigned now = at;
+        at = at + step < count ? at + step : at + step - count;
+        return now;
+    }
 };
 
 // ---- Blocks
@@ -254,7 +262,7 @@ static void run_warp(Warp& warp) {
         ran = false;
         Sequence lanes(count);
         for (unsigned at = 0; at < count && !failed; at++) {
-            Thread& thread = warp.threads[lanes[at]];
+            Thread& thread = warp.threads[lanes.next()];
             if (thread.state != State::ready) continue;
             ran = true;
             resume(thread);
@@ -315,7 +323,7 @@ static void run_block(unsigned shared) {
     }
     do {
         Sequence all(warp_count);
-        for (unsigned at = 0; at < warp_count && !failed; at++) run_warp(warps[all[at]]);
+        for (unsigned at = 0; at < warp_count && !failed; at++) run_warp(warps[all.next()]);
     } while (!failed && release());
     unsigned end = (shared + 3) / 4 * 4;
     if (!failed && !(is_poison(shared_memory, dynamic) && is_poison(dynamic + end, dynamic + end + MARGIN - 4)))
@@ -329,6 +337,8 @@ static bool make_stacks() {
         if (memory == MAP_FAILED) return false;
         mprotect(memory, PAGE, PROT_NONE);
         threads[at].stack = (unsigned char*)memory;
+        // Tops apart, so that they do not meet in the caches.
+        threads[at].top = threads[at].stack + STACK - at % 64 * 192;
     }
     return true;
 }
@@ -351,11 +361,13 @@ static const char* launch(const Played& played, unsigned grid, unsigned count, u
     else if (!make_stacks()) note("there is no memory for stacks");
     Sequence blocks(grid ? grid : 1);
     for (unsigned at = 0; at < grid && !failed; at++) {
-        block.x = blocks[at];
+        block.x = blocks.next();
         run_block(shared);
     }
     return failed ? message : nullptr;
 }
+
+#pragma GCC pop_options
 
 template <class... P, size_t... I> static void call(void (*function)(P...), void** given, std::index_sequence<I...>) {
     function(*static_cast<std::remove_cv_t<P>*>(given[I])...);

@@ -120,20 +120,21 @@ static inline void mw_cp_async16(void* to, const void* from, unsigned bytes = 16
     Thread& thread = *self;
     if ((uintptr_t)to % 16 || (uintptr_t)from % 16 || !in_shared(to) || bytes > 16)
         MW_FAIL("thread %u: a copy is misaligned, or not to shared memory", thread.index.x);
-    if (thread.copying == sizeof thread.copies / sizeof *thread.copies) MW_FAIL("thread %u: too many copies at once", thread.index.x);
+    if (thread.copying == MOST_COPIES) MW_FAIL("thread %u: too many copies at once", thread.index.x);
     poison((unsigned char*)to, (unsigned char*)to + 16);
-    thread.copies[thread.copying++] = {(unsigned char*)to, (const unsigned char*)from, bytes, thread.group};
+    copies[thread.index.x][thread.copying++] = {(unsigned char*)to, (const unsigned char*)from, bytes, thread.group};
 }
 static inline void mw_cp_async_commit() { mw_play::self->group++; }
 // All groups but the last `N` have arrived.
 template <int N> static inline void mw_cp_async_wait() {
     using namespace mw_play;
     Thread& thread = *self;
+    Copy* own = copies[thread.index.x];
     unsigned kept = 0;
     for (unsigned at = 0; at < thread.copying; at++) {
-        const Copy copy = thread.copies[at];
+        const Copy copy = own[at];
         if (copy.group + N >= thread.group) {
-            thread.copies[kept++] = copy;
+            own[kept++] = copy;
             continue;
         }
         memset(copy.to, 0, 16);

@@ -132,6 +132,8 @@ static inline void __threadfence_block() {}
 
 // ---- Exchanges of a warp
 
+#pragma GCC push_options
+#pragma GCC optimize("O2")
 namespace mw_play {
 // Every lane brings a word in `in[0]` and gets that of lane `from(thread)`: poison if that one is not there.
 template <class From> static void shuffle(Warp& warp, unsigned present, From from) {
@@ -187,6 +189,7 @@ static Thread& voted(const Meeting& meeting, unsigned mask, int condition) {
     return *self;
 }
 }  // namespace mw_play
+#pragma GCC pop_options
 
 template <class T> static inline T __shfl_sync(unsigned mask, T value, int lane, int width = 32) {
     return mw_play::exchange(mw_play::FROM, mask, value, lane, width);
