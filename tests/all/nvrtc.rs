@@ -5,7 +5,6 @@
 
 use super::folder::{Scratch, files, root, shown};
 use super::spec::compile;
-use meshwright_plan::Plan;
 use meshwright_runtime::device::cuda::Arch;
 use meshwright_runtime::device::cuda::emit::{self, Function, Source};
 use meshwright_runtime::device::cuda::find::{Library, Machine, find};
@@ -68,29 +67,12 @@ fn compiler() -> Compiler {
     Compiler::open(library(), Some(cache)).unwrap_or_else(|why| panic!("{why}"))
 }
 
-/// The source of a plan's kernels.
-///
-/// NOT YET: kernels whose emitter says "not yet" are left out. When none says so, this becomes `emit::source(plan)` whose error fails the test.
-fn source(plan: &Plan) -> Source {
-    let emitted = |kernels: &[&meshwright_plan::kernel::KernelData]| {
-        let kernels = kernels.iter().map(|kernel| (*kernel).clone()).collect();
-        emit::source(&Plan { kernels, scalars: plan.scalars.clone(), ..Plan::default() })
-    };
-    let ready = |kernel: &&meshwright_plan::kernel::KernelData| match emitted(&[kernel]) {
-        Ok(_) => true,
-        Err((_, why)) if why == "not yet" => false,
-        Err((name, why)) => panic!("{name}: {why}"),
-    };
-    let kernels: Vec<_> = plan.kernels.values().filter(ready).collect();
-    emitted(&kernels).unwrap_or_else(|(name, why)| panic!("{name}: {why}"))
-}
-
 /// Compiles every kernel of every example.
 fn every_kernel_compiles(arch: &str) {
     let (compiler, arch): (_, Arch) = (compiler(), arch.parse().expect("an architecture"));
     let mut count = 0;
     for path in files(&root().join("examples"), "mesh") {
-        let source = source(&compile(&path, &[]).plan);
+        let source = emit::source(&compile(&path, &[]).plan).unwrap_or_else(|why| panic!("{}: {why:?}", shown(&path)));
         let compiled = compiler.compile(&source, arch).unwrap_or_else(|why| panic!("{} for {arch}: {why}", shown(&path)));
         assert_eq!((compiled.form, &compiled.unkept), (Form::Cubin, &None), "{}", shown(&path));
         assert!(compiled.code.starts_with(b"\x7fELF"), "{}", shown(&path));
