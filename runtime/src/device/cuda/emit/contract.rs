@@ -40,3 +40,22 @@ pub(super) fn emit(number: u32, kernel: &KernelData, alpha: f32) -> Result<Vec<F
     let grid = u32::try_from(points(&outer) * tiles(m) * tiles(n)).map_err(|_| "it has too many tiles".to_string())?;
     Ok(vec![Function { name, text: text.finish(), grid, threads: 256, shared: 0 }])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::emit;
+
+    /// Claims: of each kind of dim the longest is cut into tiles, and the others are points of the grid or inside the sum.
+    #[test]
+    fn the_longest_dims_are_tiles_and_the_others_loops() {
+        let text = "kernel k0 \"a product\" contract batch [B 3] m [M 2, R 130] n [N 70] k [K 5, L 40] alpha 0.5\n  \
+                    read a: f32[B, M, K, R, L]; b: f32[B, L, N, K]\n  accumulate c: f32[B, R, M, N]\n";
+        let kernel = meshwright_plan::parse::kernel(text).unwrap_or_else(|error| panic!("{error}"));
+        let functions = emit(4, &kernel, 0.5).expect("a function");
+        let [function] = &functions[..] else { panic!("one function, not {}", functions.len()) };
+        assert_eq!((function.name.as_str(), function.grid, function.threads), ("k4_a_product", 3 * 2 * 3 * 2, 256));
+        for part in ["rows = 130, columns = 40;", "rows = 70, columns = 40;", "inner = 5;", "alpha = 0.5f;", "adds >> 2 & 1"] {
+            assert!(function.text.contains(part), "no `{part}` in\n{}", function.text);
+        }
+    }
+}

@@ -206,7 +206,7 @@ __device__ inline void mw_attention_keys(const typename S::q::stored* q, const t
             mw_sight<S>(first, step, &begin, &unused);
             mw_sight<S>(mw_min(first + MW_WIDE, S::query::size) - 1, step, &unused, &end);
             if (key >= end || key + MW_WIDE <= begin) continue;
-            __syncthreads();
+            // the last tile's readers are past the barriers of its sums, these writers before that of the products
             mw_sights<S>(memory, first, step);
             mw_recall<S>(memory, first, lse + S::lse::at(batch, member), dots + S::scratch::at(batch, member));
             float scores[R][4] = {}, gradients[R][4] = {};

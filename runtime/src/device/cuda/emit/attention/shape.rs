@@ -71,16 +71,11 @@ impl Shape {
         if self.feature.size.max(self.value.size) > WIDEST / 2 || self.query.size <= 32 { 32 } else { 64 }
     }
 
-    /// The struct `{name}_shape`.
-    ///
-    /// # Errors
-    /// A dim is too long, or the launch does not bring a coordinate.
-    pub(super) fn text(&self, name: &str, kernel: &KernelData, attention: &Attention, names: Names<'_>) -> Result<Text, String> {
-        let mut text = Text::new();
-        text.open(&format!("struct {name}_shape"));
+    /// Name, rows and columns of every operand, in the plan's order.
+    fn views(&self) -> [(&'static str, Loop<OPERANDS>, Loop<OPERANDS>); OPERANDS] {
         let none = Loop { size: 1, strides: [0; OPERANDS] };
         let (query, key, feature, value) = (self.query, self.key, self.feature, self.value);
-        let views: [(&str, Loop<OPERANDS>, Loop<OPERANDS>); OPERANDS] = [
+        [
             ("q", query, feature),
             ("k", key, feature),
             ("v", key, value),
@@ -91,12 +86,21 @@ impl Shape {
             ("dk", key, feature),
             ("dv", key, value),
             ("scratch", query, none),
-        ];
-        for (operand, (letter, rows, columns)) in views.into_iter().enumerate().take(kernel.operands.len()) {
+        ]
+    }
+
+    /// The struct `{name}_shape`.
+    ///
+    /// # Errors
+    /// A dim is too long, or the launch does not bring a coordinate.
+    pub(super) fn text(&self, name: &str, kernel: &KernelData, attention: &Attention, names: Names<'_>) -> Result<Text, String> {
+        let mut text = Text::new();
+        text.open(&format!("struct {name}_shape"));
+        for (operand, (letter, rows, columns)) in self.views().into_iter().enumerate().take(kernel.operands.len()) {
             View { operand, rows, columns, around: [("batch", &self.batch), ("member", &self.group)] }.write(&mut text, letter, kernel)?;
         }
-        side(&mut text, "query", query.size, attention.query.as_ref(), attention.balanced, names)?;
-        side(&mut text, "key", key.size, attention.key.as_ref(), attention.balanced, names)?;
+        side(&mut text, "query", self.query.size, attention.query.as_ref(), attention.balanced, names)?;
+        side(&mut text, "key", self.key.size, attention.key.as_ref(), attention.balanced, names)?;
         text.line(&format!("static constexpr int tile = {}, members = {};", self.tile(), count(points(&self.group))?));
         text.line(&format!(
             "static constexpr mw_i64 heads = {}, window = {};",
@@ -118,7 +122,9 @@ fn side(text: &mut Text, name: &str, size: usize, at: Option<&Coordinate>, balan
     for (run, second) in [("first", false), ("second", runs)] {
         let place = match at {
             None => "0".to_string(),
-            Some(at) => format!("step->coordinates[{}]", known(names.coordinates, &Coordinate { second, ..at.clone() })?),
+            Some(at) => {
+                format!("step->coordinates[{}]", known(names.coordinates, &Coordinate { second: second || at.second, ..at.clone() })?)
+            }
         };
         text.line(&format!("static __device__ inline mw_i64 {run}(const mw_step* step) {{ return {place}; }}"));
     }
