@@ -2,9 +2,10 @@
 
 use crate::outcome::Failure;
 use meshwright_plan::Plan;
+use meshwright_runtime::device::Device;
 use meshwright_runtime::device::cuda::driver::Gpu;
 use meshwright_runtime::device::cuda::find::Machine;
-use meshwright_runtime::device::cuda::{Arch, Context, Native, emit, survey};
+use meshwright_runtime::device::cuda::{Arch, Context, Cuda, Native, emit, survey};
 use meshwright_runtime::error::Error;
 use std::fmt;
 use std::str::FromStr;
@@ -70,6 +71,17 @@ impl Target {
         };
         Ok(Some(Arc::new(Native::open(ordinal, arch)?)))
     }
+}
+
+/// A device with a plan's kernels: the GPU that was taken, or this machine's processor.
+pub fn device(gpu: Option<Arc<dyn Context>>, plan: &Plan) -> Result<Device, Failure> {
+    Ok(match gpu {
+        Some(gpu) => Device::Cuda(Cuda::load(plan, gpu)?),
+        None => {
+            crate::memory::fits(plan)?;
+            Device::cpu(plan)?
+        }
+    })
 }
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 
 use crate::outcome::{Failure, Outcome, print_json, print_line};
 use crate::spec::{Loaded, SpecArguments};
-use crate::target::Target;
+use crate::target::{self, Target};
 use meshwright_compiler::model::settings;
 use meshwright_runtime::data::{self, Data};
-use meshwright_runtime::device::Device;
-use meshwright_runtime::device::cuda::{Context, Cuda};
+use meshwright_runtime::device::cuda::Context;
 use meshwright_runtime::execute::Fleet;
 use meshwright_runtime::execute::train::{Course, Ending, Run, restore};
 use meshwright_runtime::pool::Pool;
@@ -78,13 +77,7 @@ fn prepare(arguments: &Arguments, loaded: &Loaded, gpu: Option<Arc<dyn Context>>
         return Err(Failure::Usage("--threads takes at least 1".into()));
     }
     let plan = &loaded.compiled.plan;
-    let device = match gpu {
-        Some(gpu) => Device::Cuda(Cuda::load(plan, gpu)?),
-        None => {
-            crate::memory::fits(plan)?;
-            Device::cpu(plan)?
-        }
-    };
+    let device = target::device(gpu, plan)?;
     let pool = Pool::new(threads, !arguments.no_pin && threads <= cores);
     let mut fleet = Fleet::on(device, plan.clone(), pool, loaded.compiled.model.settings.train.seed)?;
     match &arguments.from {

@@ -1,17 +1,20 @@
-//! `meshwright verify SPEC`: does the mesh compute what one device computes?
+//! `meshwright verify SPEC`: does the mesh, or a GPU, compute what one device of the CPU computes?
 //!
-//! The model is made as small as its mesh allows, runs on virtual devices and on one, from the same weights and on the same random inputs, and
-//! loss and gradients are compared.
+//! The model is made as small as its mesh allows, runs on virtual devices (or with all its ranks on one GPU) and on one, from the same weights and on
+//! the same random inputs, and loss and gradients are compared.
 
 use crate::outcome::{Failure, Outcome, print_json, print_text};
 use crate::spec::{SpecArguments, alone};
+use crate::target::{self, Target};
 use meshwright_compiler::shrink::{self, Shrunk};
 use meshwright_plan::Plan;
 use meshwright_plan::print::{human, mesh_text};
+use meshwright_runtime::device::cuda::Context;
 use meshwright_runtime::execute::Fleet;
 use meshwright_runtime::execute::compare::{self, Compared};
 use meshwright_runtime::pool::Pool;
 use serde_json::json;
+use std::sync::Arc;
 
 /// More virtual devices than this take longer than a person waits.
 const MOST_RANKS: u64 = 1024;
@@ -32,6 +35,9 @@ pub struct Arguments {
     /// Seed of weights and inputs.
     #[arg(long, default_value_t = 7)]
     seed: u64,
+    /// What the mesh runs on: cpu; cuda; or cuda:sm_90. All ranks share one GPU, and are compared with one device of the CPU.
+    #[arg(long, default_value = "cpu")]
+    target: Target,
 }
 
 /// What was found.
@@ -39,6 +45,8 @@ struct Verdict {
     name: String,
     mesh: String,
     ranks: u64,
+    /// Whose ranks they are.
+    place: &'static str,
     shrunk: Shrunk,
     /// Of each step: on the mesh, on one device.
     losses: Vec<[f64; 2]>,
@@ -51,7 +59,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     let opened = arguments.spec.open()?;
     let mesh = opened.compile(&[])?.plan.mesh;
     let ranks = mesh.ranks();
-    if ranks == 1 {
+    if ranks == 1 && arguments.target == Target::Cpu {
         return Err(Failure::Usage(format!(
             "{} has no mesh, so there is nothing to compare; give it one, as in 'mesh {{ data = 2 }}' and 'shard {{ Batch -> data }}'",
             arguments.spec.spec.display()
@@ -63,10 +71,11 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
             "{ranks} ranks ({sizes}) are more than the {MOST_RANKS} that run here; make axes smaller with --set mesh.AXIS=2"
         )));
     }
+    let gpu = arguments.target.open()?;
     let shrunk = if arguments.full { Shrunk::default() } else { shrink::shrink(&opened.tree, &opened.overrides) };
     let single = [shrunk.overrides.clone(), alone(&mesh)].concat();
     let plans = [opened.compile(&shrunk.overrides)?.plan, opened.compile(&single)?.plan];
-    let verdict = compare(plans, shrunk, arguments.seed)?;
+    let verdict = compare(plans, gpu, shrunk, arguments.seed)?;
     if json {
         print_json(&verdict.json());
     } else {
@@ -75,13 +84,14 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     verdict.outcome()
 }
 
-fn compare(plans: [Plan; 2], shrunk: Shrunk, seed: u64) -> Result<Verdict, Failure> {
+fn compare(plans: [Plan; 2], gpu: Option<Arc<dyn Context>>, shrunk: Shrunk, seed: u64) -> Result<Verdict, Failure> {
     let (name, mesh, ranks) = (plans[0].name.clone(), plans[0].mesh.clone(), plans[0].mesh.ranks());
-    crate::memory::fits(&plans[0])?;
+    let place = if gpu.is_some() { "of the GPU" } else { "of this machine" };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut fleets = Vec::new();
-    for plan in plans {
-        let mut fleet = Fleet::new(plan, Pool::new(threads, false), seed)?;
+    for (plan, gpu) in plans.into_iter().zip([gpu, None]) {
+        let device = target::device(gpu, &plan)?;
+        let mut fleet = Fleet::on(device, plan, Pool::new(threads, false), seed)?;
         fleet.initialise();
         compare::fill(&mut fleet, seed);
         fleets.push(fleet);
@@ -93,7 +103,7 @@ fn compare(plans: [Plan; 2], shrunk: Shrunk, seed: u64) -> Result<Verdict, Failu
     for step in 2..=STEPS {
         losses.push([compare::loss(many, step)?, compare::loss(one, step)?]);
     }
-    Ok(Verdict { name, mesh: mesh_text(&mesh), ranks, shrunk, losses, same_weights, gradients })
+    Ok(Verdict { name, mesh: mesh_text(&mesh), ranks, place, shrunk, losses, same_weights, gradients })
 }
 
 impl Verdict {
@@ -132,7 +142,11 @@ impl Verdict {
     }
 
     fn text(&self) -> String {
-        let mut out = format!("{} on {} ranks ({}), and on one device\n", self.name, self.ranks, self.mesh);
+        let Verdict { name, ranks, mesh, place, .. } = self;
+        let mut out = match ranks {
+            1 => format!("{name} on one rank {place}, and on the CPU\n"),
+            _ => format!("{name} on {ranks} ranks {place} ({mesh}), and on one device\n"),
+        };
         let changes: Vec<String> = self.shrunk.changes.iter().map(|(name, before, now)| format!("{name} {before} -> {now}")).collect();
         if !changes.is_empty() {
             out.push_str(&format!("made smaller: {}\n", changes.join(", ")));
@@ -183,6 +197,7 @@ mod tests {
             name: "Gpt".into(),
             mesh: "data 2".into(),
             ranks: 2,
+            place: "of this machine",
             shrunk: Shrunk::default(),
             losses: vec![[1.0, 1.0]],
             same_weights: true,

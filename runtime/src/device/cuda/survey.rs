@@ -63,7 +63,11 @@ impl Survey {
     /// # Errors
     /// [`Error::CudaMissing`] with all that is missing.
     pub fn ready(&self) -> Result<(), Error> {
-        let needed = |part: &&Part| part.library != Library::Nccl;
+        // products are functions of our own so far, and ranks share one GPU
+        let needed = |part: &&Part| match part.library {
+            Library::Driver | Library::Nvrtc => true,
+            Library::CublasLt | Library::Nccl => false,
+        };
         let fault = |part: &Part| Some((format!("{} ({})", part.library.title(), part.fault()?), part.library.install().to_string()));
         let mut missing: Vec<(String, String)> = self.parts.iter().filter(needed).filter_map(fault).collect();
         missing.extend(self.driver.as_ref().and_then(no_gpu));
