@@ -6,10 +6,10 @@ use crate::emulate::parallel::in_parallel;
 use crate::folder::{files, root, shown};
 use crate::spec;
 use meshwright_plan::Plan;
-use meshwright_plan::kernel::{KernelData, Skeleton};
+use meshwright_plan::kernel::{KernelData, Role, Skeleton};
 use meshwright_plan::mesh::Mesh;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A kernel and where it is from.
 pub struct Found {
@@ -38,26 +38,72 @@ const MESHES: [&str; 8] = [
     "moe_ragged_sequence",
 ];
 
-/// All of them but collectives, which ranks run together.
+/// Points of a kernel that takes few rows.
+const MOST_POINTS: u64 = 1 << 20;
+
+/// All of them but collectives, which ranks run together: of the examples in a small size, and their `rows` kernels in full width, too.
 pub fn all() -> Vec<Found> {
-    let mut specs = files(&root().join("examples"), "mesh");
-    let examples = specs.len();
-    specs.extend(MESHES.iter().map(|name| root().join(format!("tests/cases/meshes/{name}.mesh"))));
-    let one = |at: usize| if at < examples { spec::compile_shrunk(&specs[at]) } else { spec::compile(&specs[at], &[]) };
+    let examples = files(&root().join("examples"), "mesh");
+    let meshes = MESHES.iter().map(|name| root().join(format!("tests/cases/meshes/{name}.mesh")));
+    let small = examples.iter().map(|path| (path.clone(), Size::Small));
+    let wide = examples.iter().map(|path| (path.clone(), Size::Wide));
+    let specs: Vec<(PathBuf, Size)> = small.chain(meshes.map(|path| (path, Size::Own))).chain(wide).collect();
+    let plans = in_parallel(specs.len(), |at| specs[at].1.plan(&specs[at].0));
     let mut known = BTreeSet::new();
     let mut all = Vec::new();
-    for (at, plan) in in_parallel(specs.len(), |at| one(at).plan).into_iter().enumerate() {
-        add(&mut all, &mut known, &specs[at], &plan);
+    for (plan, (path, size)) in plans.into_iter().zip(&specs) {
+        let kernels = plan.kernels.values().filter_map(|kernel| size.kernel(kernel));
+        kernels.for_each(|kernel| add(&mut all, &mut known, path, &plan, kernel));
     }
     all
 }
 
-fn add(all: &mut Vec<Found>, known: &mut BTreeSet<String>, path: &Path, plan: &Plan) {
-    let scalars = scalars(plan);
-    for kernel in plan.kernels.values().filter(|kernel| !matches!(kernel.skeleton, Skeleton::Collective(_))) {
-        if known.insert(identity(kernel)) {
-            all.push(Found { spec: shown(path), kernel: kernel.clone(), mesh: plan.mesh.clone(), scalars: scalars.clone() });
+/// In which size a spec is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Size {
+    /// Made smaller.
+    Small,
+    /// As it is written.
+    Own,
+    /// As it is written, and of its kernels the `rows` ones with few rows: long rows have forms of their own.
+    Wide,
+}
+
+impl Size {
+    fn plan(self, path: &Path) -> Plan {
+        match self {
+            Size::Small => spec::compile_shrunk(path).plan,
+            Size::Own | Size::Wide => spec::compile(path, &[]).plan,
         }
+    }
+
+    fn kernel(self, kernel: &KernelData) -> Option<KernelData> {
+        match (&kernel.skeleton, self) {
+            (Skeleton::Collective(_), _) => None,
+            (Skeleton::Rows(_), Size::Wide) => few_rows(kernel),
+            (_, Size::Wide) => None,
+            _ => Some(kernel.clone()),
+        }
+    }
+}
+
+/// The kernel with three points along each of its row dims at most, and fewer blocks.
+fn few_rows(kernel: &KernelData) -> Option<KernelData> {
+    let mut few = kernel.clone();
+    few.dims.values_mut().filter(|dim| dim.role == Role::Row).for_each(|dim| dim.size = dim.size.min(3));
+    let Skeleton::Rows(rows) = &mut few.skeleton else { return None };
+    rows.blocks = rows.blocks.min(2);
+    for slot in few.operands.keys().collect::<Vec<_>>() {
+        few.operands[slot].extent = few.reach(slot).unwrap_or(few.operands[slot].extent);
+    }
+    let points = few.dims.values().map(|dim| dim.size).product::<u64>();
+    let memory = few.operands.values().map(|operand| operand.extent).sum::<u64>();
+    (points <= MOST_POINTS && memory <= 8 * MOST_POINTS).then_some(few)
+}
+
+fn add(all: &mut Vec<Found>, known: &mut BTreeSet<String>, path: &Path, plan: &Plan, kernel: KernelData) {
+    if known.insert(identity(&kernel)) {
+        all.push(Found { spec: shown(path), kernel, mesh: plan.mesh.clone(), scalars: scalars(plan) });
     }
 }
 
