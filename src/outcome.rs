@@ -28,8 +28,8 @@ pub type Outcome = Result<(), Failure>;
 
 impl From<meshwright_runtime::error::Error> for Failure {
     fn from(error: meshwright_runtime::error::Error) -> Self {
-        use meshwright_runtime::error::Error::{CudaLibrary, CudaMissing, Slots};
-        if let Slots { .. } | CudaMissing { .. } | CudaLibrary { .. } = error {
+        use meshwright_runtime::error::Error::{Cuda, CudaLibrary, CudaMissing, Slots};
+        if let Slots { .. } | CudaMissing { .. } | CudaLibrary { .. } | Cuda { .. } = error {
             return Failure::Halted(error.code().to_string(), error.to_string(), error.help());
         }
         Failure::Data(error.code().to_string(), error.to_string(), Some(error.help().to_string()))

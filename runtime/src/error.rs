@@ -85,6 +85,8 @@ pub enum Error {
     CudaMissing { missing: Vec<(String, String)> },
     /// A library of CUDA is there and does not work.
     CudaLibrary { name: &'static str, path: PathBuf, why: String },
+    /// A GPU, or what drives it, refused to go on.
+    Cuda { what: String, why: String },
     /// Ranks wait for each other in vain: the plan's collectives do not match. One line for each.
     Deadlock { ranks: Vec<String> },
     /// Ranks decide differently what all must decide alike.
@@ -134,6 +136,7 @@ impl Error {
             Error::Kernel { .. } => "run::kernel",
             Error::CudaMissing { .. } => "cuda::missing",
             Error::CudaLibrary { .. } => "cuda::library",
+            Error::Cuda { .. } => "cuda::failed",
             Error::Deadlock { .. } => "run::deadlock",
             Error::Disagreement { .. } => "run::disagreement",
             Error::Temperature { .. } => "sample::temperature",
@@ -177,6 +180,7 @@ impl Error {
             | Error::Kernel { .. }
             | Error::CudaMissing { .. }
             | Error::CudaLibrary { .. }
+            | Error::Cuda { .. }
             | Error::Deadlock { .. }
             | Error::Disagreement { .. }
             | Error::Temperature { .. }

@@ -6,6 +6,13 @@ use std::fmt;
 /// Every code with a title and an explanation, sorted by code.
 pub const CODES: &[(&str, &str, &str)] = &[
     (
+        "cuda::failed",
+        "a GPU refused to go on",
+        "The CUDA driver said so while a plan was loaded or ran, in its own words. An illegal address or a failed launch is a fault of a kernel: \
+         meshwright verify SPEC --target cuda compares the GPU with the CPU on a small model of the same form. Out of memory while other \
+         programs use the GPU, or a GPU that has fallen off the bus, is not Meshwright's to mend. What the run has written before is whole.",
+    ),
+    (
         "cuda::library",
         "a library of CUDA does not work",
         "The library was found and cannot be loaded, or is not the version that its name promises. Most often files of two versions of CUDA \
@@ -266,6 +273,7 @@ pub(super) fn message(error: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result 
             let names: Vec<&str> = missing.iter().map(|(what, _)| what.as_str()).collect();
             write!(f, "this machine cannot train on a GPU; missing: {}", names.join(", "))
         }
+        Error::Cuda { what, why } => write!(f, "{what} failed: {why}"),
         Error::CudaLibrary { name, path, why } => write!(f, "{name} at {} does not work: {why}", path.display()),
         Error::Deadlock { ranks } if ranks.is_empty() => write!(f, "ranks meet in different collectives"),
         Error::Deadlock { ranks } => write!(f, "no rank can go on: {}", ranks.join("; ")),
@@ -339,6 +347,9 @@ pub(super) fn help(error: &Error) -> String {
         Error::CudaMissing { missing } => {
             let ways: Vec<&str> = missing.iter().map(|(_, way)| way.as_str()).collect();
             format!("{}; 'meshwright doctor' shows where each was looked for", ways.join("; "))
+        }
+        Error::Cuda { .. } => {
+            "'meshwright doctor' shows the GPU and its libraries; 'meshwright verify SPEC --target cuda' tries a small model".into()
         }
         Error::CudaLibrary { .. } => "install it again, or name the folder of one that works in MESHWRIGHT_CUDA".into(),
         Error::Deadlock { .. } | Error::Disagreement { .. } => "this is a bug of the compiler: please report it with the plan".into(),

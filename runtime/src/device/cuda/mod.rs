@@ -16,6 +16,8 @@ pub mod native;
 pub mod nvrtc;
 pub mod played;
 pub mod survey;
+#[cfg(test)]
+mod tests;
 
 pub use arch::Arch;
 pub use context::Context;

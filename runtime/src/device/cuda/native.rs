@@ -91,7 +91,7 @@ impl Native {
 impl Context for Native {
     fn load(&self, source: &Source) -> Result<(), Error> {
         let machine = Machine::here();
-        let found = find(Library::Nvrtc, machine).found.ok_or_else(|| Error::Kernel { name: "NVRTC".into(), why: "not found".into() })?;
+        let found = find(Library::Nvrtc, machine).found.ok_or_else(|| failed("NVRTC", "it is gone".into()))?;
         let cache = folder(machine.variable).map(Cache::new);
         let mut compiled = Compiler::open(&found.path, cache)?.compile(source, self.arch)?;
         if compiled.form == Form::Ptx {
@@ -141,7 +141,7 @@ impl Context for Native {
     }
 
     fn failure(&self) -> Option<Error> {
-        self.failed.get().map(|why| Error::Kernel { name: format!("GPU {}", self.ordinal), why: why.clone() })
+        self.failed.get().map(|why| failed(&format!("GPU {}", self.ordinal), why.clone()))
     }
 }
 
@@ -159,7 +159,11 @@ fn address(place: *const u8) -> CUdeviceptr {
 }
 
 fn refused(error: &DriverError) -> Error {
-    Error::Kernel { name: "CUDA".into(), why: words(error) }
+    failed("the CUDA driver", words(error))
+}
+
+fn failed(what: &str, why: String) -> Error {
+    Error::Cuda { what: what.to_string(), why }
 }
 
 /// The error's name, and its text where the driver has one.

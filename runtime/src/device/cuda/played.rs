@@ -171,7 +171,7 @@ impl Context for Played {
     }
 
     fn failure(&self) -> Option<Error> {
-        self.failed.get().map(|(name, why)| Error::Kernel { name: name.clone(), why: why.clone() })
+        self.failed.get().map(|(name, why)| Error::Cuda { what: name.clone(), why: why.clone() })
     }
 }
 
