@@ -2,7 +2,7 @@
 //!
 //! Ensures that axes with one rank never appear: along them nothing is partial and nothing differs.
 
-use super::cuts::{self, Cuts};
+use super::cuts::Cuts;
 use super::transfer::Fault;
 use crate::kernel::Reduce;
 use crate::mesh::Coordinate;
@@ -129,7 +129,7 @@ pub(super) struct Contents {
     /// None: made of nothing that could have moved, as weights are.
     pub(super) moved: Option<Moved>,
     pub(super) order: Order,
-    /// Which dims the axes cut.
+    /// Which dims the axes cut, and which parts of them these are.
     pub(super) cuts: Cuts,
     /// A reduction has taken them: no other may.
     pub(super) spent: bool,
@@ -169,7 +169,7 @@ impl Contents {
         let order = order.map(|(axes, order)| (*axes, order.clone())).collect();
         Ok(Contents {
             order,
-            cuts: cuts::joined(&self.cuts, &other.cuts),
+            cuts: self.cuts.join(&other.cuts),
             partial: self.partial,
             element,
             least,
