@@ -12,16 +12,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Small plans of every kind: each parallelism alone, and three axes together.
-const CASES: [&str; 12] = [
+const CASES: [&str; 14] = [
     "gpt_data",
     "gpt_tensor",
     "llama_sequence",
     "gpt_context",
     "llama_heads",
+    "gpt_embed_by_batch",
     "gpt_zero1",
     "llama_fsdp",
     "gpt_three",
     "gpt_balanced",
+    "gpt_balanced_heads",
     "gpt_balanced_three",
     "moe_expert_data",
     "moe_ragged_sequence",

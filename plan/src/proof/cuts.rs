@@ -7,7 +7,7 @@
 
 use super::contents::{Contents, Set};
 use super::transfer::{Fault, Launch};
-use crate::kernel::{KernelDim, Slot};
+use crate::kernel::{Axis, KernelDim, Slot};
 use crate::verify::Rule;
 use crate::{DimSize, Mesh};
 use std::collections::{BTreeMap, BTreeSet};
@@ -158,6 +158,30 @@ impl Launch<'_> {
         Ok(())
     }
 
+    /// For each axis that cuts one of an operand's dims, which of the dims merged in it that is, if something is known of it.
+    fn known_along(&self, slot: Slot, held: &Cuts) -> Vec<(Axis, Set, Names)> {
+        let dims = self.kernel.dims.iter().zip(&self.kernel.operands[slot].strides).filter(|(_, stride)| **stride != 0);
+        let axes = dims.flat_map(|((number, dim), _)| Set::of(self.mesh, &dim.axes).each().map(move |axis| (number, axis, dim)));
+        let known = axes.filter_map(|(number, axis, dim)| Some((number, axis, &held.axes.get(&axis)?.names & &names(&dim.name))));
+        known.filter(|(_, _, names)| !names.is_empty()).collect()
+    }
+
+    /// Operands that run along one dim are cut in the same one of those that it may be.
+    pub(super) fn cut_together(&self) -> Result<(), Fault> {
+        let mut all: BTreeMap<(Axis, Set), Names> = BTreeMap::new();
+        for (slot, held) in self.reads() {
+            for (number, axis, known) in self.known_along(slot, &held.cuts) {
+                let met = all.entry((number, axis)).or_insert_with(|| known.clone());
+                if met.is_disjoint(&known) {
+                    let (axis, known, met) = (self.show(axis), shown(&known), shown(met));
+                    return Err(self.fault(Rule::Placement, slot, &format!("is cut in {known} along {axis}, and what it meets in {met}")));
+                }
+                *met = &*met & &known;
+            }
+        }
+        Ok(())
+    }
+
     /// What is read and differs along an axis is the same part of a whole.
     pub(super) fn divided(&self) -> Result<Divided, Fault> {
         let mut all = Divided::new();
@@ -198,6 +222,9 @@ impl Launch<'_> {
             held.here(name).ok_or_else(|| self.fault(Rule::Placement, slot, &message()))
         };
         let [from, to] = [here(ends[0])?, here(ends[1])?];
+        if !from.is_disjoint(&to) {
+            return Err(self.fault(Rule::Placement, slot, &format!("goes from {} to the same: {}", ends[0], ends[1])));
+        }
         let named = [&names(ends[0]) | &from, &names(ends[1]) | &to];
         let mut cuts = held.clone();
         for axis in axes.each() {

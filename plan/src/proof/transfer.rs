@@ -39,6 +39,7 @@ impl Launch<'_> {
             return self.exchange(collective);
         }
         self.kernel.operands.keys().try_for_each(|slot| self.placed(slot))?;
+        self.cut_together()?;
         let divided = self.divided()?;
         let mut left = match &self.kernel.skeleton {
             Skeleton::Rows(rows) => rows::rows(self, rows)?,
