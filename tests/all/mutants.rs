@@ -1,28 +1,31 @@
 //! Plans for meshes as the compiler makes them, damaged in every collective: each must be refused before it runs.
 //!
-//! Requires the cases of `cases/meshes`. Ensures that no collective can be lost, repeated, sent to other ranks, reduced otherwise or given another
-//! element, neither inside programs nor between them; that no join can be lost; and that no value of a program can be freed early, by its mark or by
+//! Requires the cases of `cases/meshes`. Ensures that no collective can be lost, repeated, bypassed, sent to other ranks, reduced otherwise or given
+//! another element, or another dim, neither inside programs nor between them; that no join can be lost; and that no value of a program can be freed early, by its mark or by
 //! what is put over it.
 
 use crate::{folder, spec};
-use meshwright_plan::kernel::{Access, Exchange, Reduce, Skeleton};
-use meshwright_plan::program::{Address, Entry, Index, Item, Place};
+use meshwright_plan::kernel::{Access, Collective, Exchange, Operand, Reduce, Skeleton, Slot};
+use meshwright_plan::program::{Address, Entry, Index, Item, Launch, Place};
 use meshwright_plan::{Element, Kernel, Plan, Program, ProgramData, Region, proof, verify};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Small plans of every kind: each parallelism alone, and three axes together.
-const CASES: [&str; 11] = [
+const CASES: [&str; 14] = [
     "gpt_data",
     "gpt_tensor",
     "llama_sequence",
     "gpt_context",
     "llama_heads",
+    "gpt_embed_by_batch",
     "gpt_zero1",
     "llama_fsdp",
     "gpt_three",
     "gpt_balanced",
+    "gpt_balanced_heads",
     "gpt_balanced_three",
+    "moe_expert_data",
     "moe_ragged_sequence",
 ];
 
@@ -53,6 +56,76 @@ fn launches(plan: &Plan) -> Vec<(String, Plan)> {
             let mut twice = plan.clone();
             twice.programs[number].launches.insert(at, launch.clone());
             all.push((format!("{what} is repeated"), twice));
+        }
+    }
+    all
+}
+
+/// Each plan in which a launch of a collective that is not in place is gone, and what read what it brought reads what it was given.
+fn bypassed(plan: &Plan) -> Vec<(String, Plan)> {
+    let mut all = Vec::new();
+    for (number, program) in plan.programs.iter() {
+        for (at, launch) in program.launches.iter().enumerate().filter(|(_, launch)| is_collective(plan, launch.kernel)) {
+            if program.launches.len() > 1 && launch.places[0] != launch.places[1] {
+                let mut other = plan.clone();
+                bypass(&mut other, number, at);
+                all.push((format!("launch {} of {} is bypassed", at + 1, program.name), other));
+            }
+        }
+    }
+    all
+}
+
+/// Reads of what it brought go to what it was given, until that is overwritten; the last of them is the last of that.
+fn bypass(plan: &mut Plan, program: Program, at: usize) {
+    let (kernels, program) = (&plan.kernels, &mut plan.programs[program]);
+    let gone = program.launches.remove(at);
+    let end = |operand: &Operand, place: Place| place.offset + operand.extent * operand.element.bytes();
+    let ([given, brought], mut last) = ([gone.places[0], gone.places[1]], None);
+    let brought_end = end(&kernels[gone.kernel].operands[Slot::from_u32(1)], brought);
+    for (number, launch) in program.launches.iter_mut().enumerate().skip(at) {
+        let mut overwritten = false;
+        for (index, operand) in kernels[launch.kernel].operands.values().enumerate() {
+            let place = launch.places[index];
+            let meets = place.param == brought.param && place.offset < brought_end && brought.offset < end(operand, place);
+            overwritten |= meets && operand.access != Access::Read;
+            if meets && operand.access == Access::Read && place.offset >= brought.offset {
+                launch.places[index] = Place { param: given.param, offset: given.offset + (place.offset - brought.offset) };
+                launch.last &= !(1 << index);
+                last = Some((number, index));
+            }
+        }
+        if overwritten {
+            break;
+        }
+    }
+    if let Some((number, index)) = last.filter(|_| gone.is_last(0)) {
+        program.launches[number].last |= 1 << index;
+    }
+    let places = |launch: &Launch| kernels[launch.kernel].operands.values().zip(launch.places.clone()).collect::<Vec<_>>();
+    let written = program.launches.iter().flat_map(places).filter(|(operand, _)| operand.access != Access::Read);
+    let written: BTreeSet<u32> = written.map(|(_, place)| place.param).collect();
+    (0..).zip(&mut program.params).for_each(|(at, param)| param.written = written.contains(&at));
+}
+
+/// Each plan in which an all-to-all names another dim of the plan's, which is none of those that it means, nor one of them renamed.
+fn redirected(plan: &Plan) -> Vec<(String, Plan)> {
+    let root = |name: &str| name.split(['\'', '.']).next().unwrap_or_default().to_owned();
+    let parts = |name: &str| name.split('*').map(root).collect::<BTreeSet<String>>();
+    let dims = plan.kernels.values().flat_map(|kernel| kernel.dims.values()).flat_map(|dim| parts(&dim.name));
+    let names: BTreeSet<String> = dims.collect();
+    let mut all = Vec::new();
+    for (number, kernel) in plan.kernels.iter() {
+        let Skeleton::Collective(Collective { exchange: Exchange::AllToAll { from, to }, .. }) = &kernel.skeleton else { continue };
+        let others = |own: &str| names.iter().filter(|name| !parts(own).contains(*name)).cloned().collect::<Vec<_>>();
+        let froms = others(from).into_iter().map(|other| [other, to.clone()]);
+        for [from, to] in froms.chain(others(to).into_iter().map(|other| [from.clone(), other])) {
+            let mut other = plan.clone();
+            let what = format!("{number} {}: {from} to {to}", kernel.name);
+            if let Skeleton::Collective(changed) = &mut other.kernels[number].skeleton {
+                changed.exchange = Exchange::AllToAll { from, to };
+            }
+            all.push((what, other));
         }
     }
     all
@@ -264,7 +337,7 @@ fn no_damaged_collective_of_a_compiled_plan_is_accepted() {
     for case in CASES {
         let plan = spec::compile(&folder::root().join(format!("tests/cases/meshes/{case}.mesh")), &[]).plan;
         assert!(!refused(&plan), "{case}");
-        let mutants = [launches(&plan), kernels(&plan), calls(&plan), freed(&plan)].concat();
+        let mutants = [launches(&plan), bypassed(&plan), kernels(&plan), redirected(&plan), calls(&plan), freed(&plan)].concat();
         tried += mutants.len();
         accepted.extend(mutants.iter().filter(|(_, mutant)| !refused(mutant)).map(|(what, _)| format!("{case}: {what}")));
     }

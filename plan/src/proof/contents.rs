@@ -2,7 +2,7 @@
 //!
 //! Ensures that axes with one rank never appear: along them nothing is partial and nothing differs.
 
-use super::cuts::{self, Cuts};
+use super::cuts::Cuts;
 use super::transfer::Fault;
 use crate::kernel::Reduce;
 use crate::mesh::Coordinate;
@@ -129,7 +129,7 @@ pub(super) struct Contents {
     /// None: made of nothing that could have moved, as weights are.
     pub(super) moved: Option<Moved>,
     pub(super) order: Order,
-    /// Which dims the axes cut.
+    /// Which dims the axes cut, and which parts of them these are.
     pub(super) cuts: Cuts,
     /// A reduction has taken them: no other may.
     pub(super) spent: bool,
@@ -153,7 +153,7 @@ impl Contents {
         self.most == Set::ALL
     }
 
-    /// Both at one place; all of it must be equally partial.
+    /// Both at one place; all of it must be equally partial, and of one element.
     pub(super) fn join(&self, other: &Contents, mesh: &Mesh) -> Result<Contents, Fault> {
         if self.partial != other.partial {
             let (one, two) = (self.partial.all().show(mesh), other.partial.all().show(mesh));
@@ -164,12 +164,15 @@ impl Contents {
             (Some(one), Some(two)) => (one == two).then(|| one.clone()),
         };
         let (least, most) = (self.least.both(other.least), self.most.with(other.most));
-        let element = if self.element == other.element { self.element } else { None };
+        let element = match (self.element, other.element) {
+            (Some(one), Some(two)) if one != two => return Err(Fault::new(Rule::Element, format!("{one} and {two} in one place"))),
+            (one, two) => one.filter(|_| one == two),
+        };
         let order = self.order.iter().filter(|(axes, order)| other.order.get(axes) == Some(order));
         let order = order.map(|(axes, order)| (*axes, order.clone())).collect();
         Ok(Contents {
             order,
-            cuts: cuts::joined(&self.cuts, &other.cuts),
+            cuts: self.cuts.join(&other.cuts),
             partial: self.partial,
             element,
             least,

@@ -3,7 +3,7 @@
 //! Requires a plan that verifies. Ensures that what it says holds for all ranks: they run one text on places that are the same for all.
 
 use super::contents::{Contents, Moved, Order, Pool, Set, order};
-use super::cuts;
+use super::cuts::{Cuts, Parts};
 use super::memory::{Brought, Lost, Memory};
 use super::outcome::copies;
 use super::transfer;
@@ -113,7 +113,7 @@ impl<'p> Walk<'p> {
         for input in &self.plan.inputs {
             // a prediction's batch of one is on every rank
             let dims = if self.entry == "predict" { input.dims.get(1..).unwrap_or_default() } else { &input.dims };
-            let cuts = cuts::of(&self.plan.mesh, dims);
+            let cuts = Cuts::of(&self.plan.mesh, dims, &Parts::Given);
             let contents = Contents { cuts, order: self.order(dims), ..Contents::cut(input.element, self.axes(dims), Some(Moved::new())) };
             self.put(input.region, 0..self.plan.arena.regions[input.region].bytes, &contents);
         }
@@ -141,7 +141,7 @@ impl<'p> Walk<'p> {
             None => Contents::cut(Element::F32, dims, None),
         };
         let order = self.orders(&weight.dims, &weight.rest);
-        let contents = Contents { order, cuts: cuts::of(&self.plan.mesh, &weight.dims), ..contents };
+        let contents = Contents { order, cuts: Cuts::of(&self.plan.mesh, &weight.dims, &Parts::Unknown), ..contents };
         let region = weight.rest.region;
         for range in copies(weight, &weight.rest) {
             // several tensors of one block share its piece

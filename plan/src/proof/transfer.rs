@@ -3,7 +3,6 @@
 //! Requires kernels that verify. Ensures that the answer depends on nothing but the kernel and what its operands hold.
 
 use super::contents::{Contents, Moved, Order, Partial, Set, order};
-use super::cuts;
 use super::rows;
 use crate::kernel::{Access, Attention, Collective, Exchange, Gather, Node, NodeData, Operand, Reduce, Role, Skeleton, Slot};
 use crate::verify::Rule;
@@ -40,6 +39,8 @@ impl Launch<'_> {
             return self.exchange(collective);
         }
         self.kernel.operands.keys().try_for_each(|slot| self.placed(slot))?;
+        self.cut_together()?;
+        let divided = self.divided()?;
         let mut left = match &self.kernel.skeleton {
             Skeleton::Rows(rows) => rows::rows(self, rows)?,
             Skeleton::Contract { .. } => self.contract()?,
@@ -48,8 +49,9 @@ impl Launch<'_> {
             Skeleton::Collective(_) => Left::new(),
         };
         left.iter().try_for_each(|(slot, contents)| self.added(*slot, contents))?;
-        let order = self.order()?;
-        for (_, contents) in &mut left {
+        let (order, reads) = (self.order()?, self.reads());
+        for (slot, contents) in &mut left {
+            contents.cuts = self.cuts(*slot, &reads, &divided);
             contents.order = order.clone().into_iter().filter(|(axes, _)| contents.least.holds(*axes)).collect();
         }
         Ok(left)
@@ -88,7 +90,7 @@ impl Launch<'_> {
     }
 
     /// Axes along which an operand differs: those that cut its dims, and the dim along which it is looked up.
-    fn differs(&self, slot: Slot, held: &Contents) -> Set {
+    pub(super) fn differs(&self, slot: Slot, held: &Contents) -> Set {
         let looked_up = if self.is_looked_up(slot) { held.least } else { Set::NONE };
         self.cut(slot).with(looked_up)
     }
@@ -210,7 +212,7 @@ impl Launch<'_> {
             return Err(self.fault(Rule::Partial, slot, &message));
         }
         let whole = Contents::cut(self.kernel.operands[slot].element, cut, moved);
-        Ok((slot, Contents { partial, cuts: self.cuts(slot), ..whole }))
+        Ok((slot, Contents { partial, ..whole }))
     }
 
     /// How far the results moved: operands that differ along a ring must have moved equally far along it.
@@ -346,7 +348,7 @@ impl Launch<'_> {
         let order = order(self.mesh, &collective.axes);
         match &collective.exchange {
             Exchange::AllGather => {
-                left.cuts = cuts::without(held.cuts, axes);
+                left.cuts = held.cuts.without(axes);
                 if held.order.get(&axes).is_some_and(|known| order.get(&axes) != Some(known)) {
                     return Err(self.fault(Rule::Placement, read, "is gathered along axes in another order than they cut it"));
                 }
@@ -356,7 +358,7 @@ impl Launch<'_> {
             }
             Exchange::ReduceScatter(_) => {
                 (left.least, left.most) = (held.least.with(axes), held.most.with(axes));
-                left.cuts = cuts::without(held.cuts, axes);
+                left.cuts = held.cuts.without(axes);
                 left.order.extend(order);
             }
             Exchange::AllReduce(_) => {}

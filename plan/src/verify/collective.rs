@@ -20,6 +20,8 @@ pub(super) fn collective(plan: &Plan, kernel: &KernelData, collective: &Collecti
             report.check(moves, Rule::Collective, || format!("moves by {by} in a group of {group}"));
         }
         Exchange::AllToAll { from, to } => {
+            let named = !from.is_empty() && !to.is_empty();
+            report.check(named, Rule::Collective, || "exchanges a dim without a name".to_owned());
             report.check(from != to, Rule::Collective, || format!("goes from {from} to the same"));
         }
         Exchange::AllGather | Exchange::ReduceScatter(_) | Exchange::AllReduce(_) => {}

@@ -2,8 +2,8 @@
 //! verifier and the proofs, and each is refused by a rule's name.
 
 use crate::round_trip::PLANS;
-use meshwright_plan::kernel::{Access, Collective, Exchange, Reduce, Skeleton};
-use meshwright_plan::program::{Accumulate, Item, Launch};
+use meshwright_plan::kernel::{Access, Collective, Exchange, Operand, Reduce, Skeleton, Slot};
+use meshwright_plan::program::{Accumulate, Item, Launch, Place};
 use meshwright_plan::verify::verify;
 use meshwright_plan::{Element, KernelData, Plan, Program, parse, proof};
 use std::collections::BTreeMap;
@@ -120,6 +120,9 @@ fn mutants(plan: &Plan) -> Mutants {
             let launch = plan.programs[program].launches[at].clone();
             plan.programs[program].launches.insert(at, launch);
         });
+        if plan.programs[program].launches[at].places[0] != plan.programs[program].launches[at].places[1] {
+            all.add("bypassed", format!("{name} bypassed"), plan, |plan| bypass(plan, program, at));
+        }
         // the order of a sum's terms is no other sum
         let ordered = !matches!(collective.exchange, Exchange::AllReduce(_));
         let same = |group: &[String]| {
@@ -152,6 +155,37 @@ fn mutants(plan: &Plan) -> Mutants {
         operands(&mut all, plan, program, at, &name);
     }
     all
+}
+
+/// A collective that is not in place is gone, and what read what it brought reads what it was given.
+fn bypass(plan: &mut Plan, program: Program, at: usize) {
+    let (kernels, launches) = (&plan.kernels, &mut plan.programs[program].launches);
+    let gone = launches.remove(at);
+    let bytes = |operand: &Operand, place: Place| place.offset..place.offset + operand.extent * operand.element.bytes();
+    let (given, brought) = (gone.places[0], gone.places[1]);
+    let range = bytes(&kernels[gone.kernel].operands[Slot::from_u32(1)], brought);
+    let mut last = None;
+    for (number, launch) in launches.iter_mut().enumerate().skip(at) {
+        let mut overwritten = false;
+        for (slot, operand) in kernels[launch.kernel].operands.iter() {
+            let index = slot.as_u32() as usize;
+            let (place, own) = (launch.places[index], bytes(operand, launch.places[index]));
+            let meets = place.param == brought.param && own.start < range.end && range.start < own.end;
+            overwritten |= meets && operand.access != Access::Read;
+            if meets && operand.access == Access::Read && place.offset >= brought.offset {
+                launch.places[index] = Place { param: given.param, offset: given.offset + (place.offset - brought.offset) };
+                launch.last &= !(1 << index);
+                last = Some((number, index));
+            }
+        }
+        if overwritten {
+            break;
+        }
+    }
+    if let Some((number, index)) = last.filter(|_| gone.is_last(0)) {
+        launches[number].last |= 1 << index;
+    }
+    mark(plan, program);
 }
 
 /// Whether one of two launches writes bytes that the other uses, too.

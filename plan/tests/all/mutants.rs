@@ -25,7 +25,7 @@ fn verdict(plan: &Plan, rule: Rule) -> Result<(), String> {
 }
 
 /// Plan, what is replaced (its first occurrence), by what, and the rule that then breaks.
-const CHANGES: [(&str, &str, &str, Rule); 92] = [
+const CHANGES: [(&str, &str, &str, Rule); 98] = [
     ("bigram", "at 1024  bytes", "at 1040  bytes", Rule::RegionAlignment),
     ("bigram", "arena 11264", "arena 9536", Rule::RegionBounds),
     ("bigram", "at 2048  bytes 1024", "at 2048  bytes 1088", Rule::RegionOverlap),
@@ -106,6 +106,12 @@ const CHANGES: [(&str, &str, &str, Rule); 92] = [
     ("sharded", "piece 192 of data from 256 times", "piece 192 of tensor from 256 times", Rule::TensorOverlap),
     ("sharded", "gather all_gather along data member [data 2]", "gather all_gather along data member [data 4]", Rule::Collective),
     ("ring", "permute 1 along context", "permute 2 along context", Rule::Collective),
+    ("ring", "all_to_all Seq to Heads", "all_to_all Seq to Seq", Rule::Collective),
+    ("ring", "all_to_all Seq to Heads", "all_to_all \"\" to Heads", Rule::Collective),
+    ("ring", "all_to_all Seq to Heads", "all_to_all Seq to \"\"", Rule::Collective),
+    ("ring", "all_to_all Seq to Heads", "all_to_all Batch to Heads", Rule::Placement),
+    ("ring", "all_to_all Seq to Heads", "all_to_all Seq to Slots", Rule::Placement),
+    ("ring", "all_to_all Seq to Heads", "all_to_all Seq to Batch", Rule::Placement),
     ("ring", "sum_loss all_reduce sum", "sum_loss all_reduce argmax", Rule::Collective),
     (
         "sharded",
