@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Small plans of every kind: each parallelism alone, and three axes together.
-const CASES: [&str; 14] = [
+const CASES: [&str; 15] = [
+    "along_context",
     "gpt_data",
     "gpt_tensor",
     "llama_sequence",

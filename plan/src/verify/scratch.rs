@@ -1,4 +1,4 @@
-//! Scratch memory of a program: nothing is read before it is written, nor after it was needed no more.
+//! Scratch memory of a program: nothing is read before it is written, nor after it was needed no more, and nothing is lost before it was read.
 //!
 //! Requires sound kernels and places. Every write is followed to the launch that a mark calls its last use; each mark ends at least one. So a launch that is lost, or a place that
 //! is used again too early, leaves somebody reading what is not there: a plan says twice where its values stand, by offsets and by lifetimes.
@@ -24,6 +24,9 @@ pub(super) fn scratch(plan: &Plan, program: &ProgramData, report: &mut Report) {
                 let name = &program.params[place.param as usize].name;
                 format!("launch {} reads {} at {name}+{}, where nothing is", number + 1, operand.name, place.offset)
             });
+            if operand.access == Access::Read || operand.access == Access::Accumulate {
+                written[place.param as usize].read(range(operand, place));
+            }
         }
         for (at, (operand, place)) in placed() {
             if operand.access == Access::Read && launch.is_last(at) {
@@ -38,7 +41,12 @@ pub(super) fn scratch(plan: &Plan, program: &ProgramData, report: &mut Report) {
             match operand.access {
                 Access::Read => {}
                 Access::Write | Access::Accumulate if launch.is_last(at) => drop(writes.end(range(operand, place))),
-                Access::Write | Access::Accumulate => writes.add(range(operand, place)),
+                Access::Write | Access::Accumulate => {
+                    let lost = writes.add(range(operand, place));
+                    report.check(!lost, Rule::ScratchRead, || {
+                        format!("launch {} writes {} over what nobody has read", number + 1, operand.name)
+                    });
+                }
                 Access::Scratch => drop(writes.end(range(operand, place))),
             }
         }
@@ -72,28 +80,36 @@ fn collect(plan: &Plan, number: Program, items: &[Item], kinds: &mut [Vec<Region
     }
 }
 
-/// What stands in a parameter, write by write.
+/// What stands in a parameter, write by write, and whether it was read.
 #[derive(Clone, Default)]
-struct Writes(Vec<(u64, u64)>);
+struct Writes(Vec<(u64, u64, bool)>);
 
 impl Writes {
-    /// A write takes the place of those that it covers.
-    fn add(&mut self, (start, end): (u64, u64)) {
-        self.0.retain(|(first, last)| *first < start || end < *last);
-        self.0.push((start, end));
+    /// A write takes the place of those that it covers; says whether one of them was never read.
+    fn add(&mut self, (start, end): (u64, u64)) -> bool {
+        let covered = |(first, last, _): &(u64, u64, bool)| start <= *first && *last <= end;
+        let lost = self.0.iter().any(|write| covered(write) && !write.2);
+        self.0.retain(|write| !covered(write));
+        self.0.push((start, end, false));
         self.0.sort_unstable();
+        lost
+    }
+
+    /// All writes that this touches are read.
+    fn read(&mut self, (start, end): (u64, u64)) {
+        self.0.iter_mut().filter(|(first, last, _)| *first < end && start < *last).for_each(|write| write.2 = true);
     }
 
     /// All writes that this touches are over; gives how many.
     fn end(&mut self, (start, end): (u64, u64)) -> usize {
         let before = self.0.len();
-        self.0.retain(|(first, last)| *last <= start || end <= *first);
+        self.0.retain(|(first, last, _)| *last <= start || end <= *first);
         before - self.0.len()
     }
 
     fn covers(&self, (start, end): (u64, u64)) -> bool {
         let mut known = start;
-        for (first, last) in &self.0 {
+        for (first, last, _) in &self.0 {
             if *first <= known {
                 known = known.max(*last);
             }
