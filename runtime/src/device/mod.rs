@@ -17,6 +17,9 @@ use cuda::Cuda;
 use meshwright_plan::mesh::Coordinate;
 use meshwright_plan::{Kernel, Plan};
 
+/// Most operands of one kernel.
+pub(crate) const OPERANDS: usize = 64;
+
 /// What a kernel works on, beyond its own text.
 #[derive(Clone, Copy, Debug)]
 pub struct Launch<'a> {

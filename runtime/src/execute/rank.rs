@@ -8,14 +8,11 @@ use super::flat::{Cursor, Flat, Launch, Step};
 use crate::comm::Local;
 use crate::comm::local::{Meeting, Places, Stand};
 use crate::device::cpu::Worker;
-use crate::device::{self, Device};
+use crate::device::{self, Device, OPERANDS};
 use crate::error::Error;
 use crate::pool::bell::Bell;
 use meshwright_plan::program::Stream;
 use meshwright_plan::{Kernel, Limit, Plan, Readout};
-
-/// Most operands of one kernel.
-const OPERANDS: usize = 64;
 
 /// What all ranks of a plan share.
 pub(super) struct Shared {

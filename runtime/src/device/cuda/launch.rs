@@ -4,7 +4,7 @@
 
 use super::Context;
 use super::emit::{self, MEMBERS, Source};
-use crate::device::Launch;
+use crate::device::{Launch, OPERANDS};
 use crate::error::Error;
 use crate::execute::Arena;
 use meshwright_plan::mesh::Coordinate;
@@ -74,19 +74,23 @@ impl Cuda {
     /// # Safety
     /// There is a place for every operand, valid for its extent, and `numbers` are of [`Cuda::numbers`].
     pub(crate) unsafe fn launch(&self, kernel: Kernel, launch: &Launch<'_>) {
-        let mut operands: Vec<*mut u8> = launch.operands.to_vec();
         let mut numbers = launch.numbers;
         let (mut iteration, mut micro, mut adds) = (launch.iteration as u32, launch.micro as u32, launch.accumulate);
-        let mut arguments: Vec<*mut c_void> = operands.iter_mut().map(|operand| (&raw mut *operand).cast()).collect();
-        arguments.extend([
-            (&raw mut numbers).cast::<c_void>(),
+        let count = launch.operands.len();
+        let mut operands = [std::ptr::null_mut::<u8>(); OPERANDS];
+        operands[..count].copy_from_slice(launch.operands);
+        let mut arguments = [std::ptr::null_mut::<c_void>(); OPERANDS + 4];
+        arguments.iter_mut().zip(&mut operands[..count]).for_each(|(argument, operand)| *argument = (&raw mut *operand).cast());
+        arguments[count..count + 4].copy_from_slice(&[
+            (&raw mut numbers).cast(),
             (&raw mut iteration).cast(),
             (&raw mut micro).cast(),
             (&raw mut adds).cast(),
         ]);
+        let arguments = &mut arguments[..count + 4];
         for function in 0..self.source.kernels[kernel].len() {
             // SAFETY: as the caller promises; these are the arguments that every function of a kernel takes.
-            unsafe { self.context.launch(kernel.as_u32(), function, &mut arguments) };
+            unsafe { self.context.launch(kernel.as_u32(), function, arguments) };
         }
     }
 
