@@ -9,7 +9,7 @@ use crate::pool::Pool;
 use cranelift_entity::PrimaryMap;
 use meshwright_plan::kernel::{KernelData, Operand};
 use meshwright_plan::mesh::Coordinate;
-use meshwright_plan::{Element, Kernel, Plan};
+use meshwright_plan::{Kernel, Plan};
 
 /// One cache line, and so the alignment of operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Memory {
     /// As much as an operand's extent.
     #[must_use]
     pub fn of(operand: &Operand) -> Memory {
-        Memory::new(operand.extent as usize * size(operand.element))
+        Memory::new((operand.extent * operand.element.bytes()) as usize)
     }
 
     /// What is in it.
@@ -81,15 +81,6 @@ impl Memory {
     fn all(&self) -> &[u8] {
         // SAFETY: lines are arrays of bytes without padding.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast::<u8>(), self.lines.len() * 64) }
-    }
-}
-
-/// Bytes of an element.
-#[must_use]
-pub fn size(element: Element) -> usize {
-    match element {
-        Element::F32 | Element::I32 => 4,
-        Element::Bool => 1,
     }
 }
 
@@ -142,7 +133,7 @@ impl Alone {
     /// # Panics
     /// If there is not one memory for every operand, as large as its extent, or not one number for every scalar and coordinate.
     pub fn run(&mut self, kernel: Kernel, operands: &mut [Memory], numbers: &Numbers) {
-        let wanted: Vec<usize> = self.kernels[kernel].operands.values().map(|one| one.extent as usize * size(one.element)).collect();
+        let wanted: Vec<usize> = self.kernels[kernel].operands.values().map(|one| (one.extent * one.element.bytes()) as usize).collect();
         assert_eq!(operands.iter().map(|one| one.bytes).collect::<Vec<_>>(), wanted, "bytes of the operands");
         assert_eq!((numbers.scalars.len(), numbers.coordinates.len()), (self.scalars, self.coordinates().len()), "numbers of a launch");
         let places: Vec<*mut u8> = operands.iter_mut().map(Memory::place).collect();

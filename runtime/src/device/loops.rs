@@ -42,9 +42,31 @@ pub(crate) fn single<const N: usize>(kernel: &KernelData, role: Role) -> Result<
 }
 
 /// Takes the longest loop out of a list (of size 1 with strides 0 if it is empty).
-pub(super) fn take_longest<const N: usize>(loops: &mut Vec<Loop<N>>) -> Loop<N> {
+fn take_longest<const N: usize>(loops: &mut Vec<Loop<N>>) -> Loop<N> {
     let longest = (0..loops.len()).max_by_key(|index| loops[*index].size);
     longest.map_or(Loop { size: 1, strides: [0; N] }, |index| loops.remove(index))
+}
+
+/// The loops of a contraction over operands a, b and c: of each kind of dim the longest one, and the others around the product or inside its sum.
+pub(super) struct Contraction {
+    /// The longest of rows, columns and summed dims.
+    pub(super) product: [Loop<3>; 3],
+    /// Points that have a product each.
+    pub(super) outer: Vec<Loop<3>>,
+    /// Points over which products are summed.
+    pub(super) inner: Vec<Loop<3>>,
+}
+
+impl Contraction {
+    /// Those of a kernel.
+    pub(super) fn new(kernel: &KernelData) -> Contraction {
+        let mut outer = loops::<3>(kernel, Role::Batch);
+        let [mut rows, mut columns, mut inner] = [Role::M, Role::N, Role::K].map(|role| loops::<3>(kernel, role));
+        let product = [&mut rows, &mut columns, &mut inner].map(take_longest);
+        outer.extend(rows);
+        outer.extend(columns);
+        Contraction { product, outer, inner }
+    }
 }
 
 /// Number of points of nested loops.

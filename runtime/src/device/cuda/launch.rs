@@ -46,26 +46,19 @@ impl Cuda {
         &self.context
     }
 
-    /// Room for the numbers of a step: the prelude's `mw_step`.
+    /// Room for the numbers of a step.
     pub(crate) fn numbers(&self) -> Result<Arena, Error> {
-        Arena::on(self.context.clone(), self.numbers_bytes())
-    }
-
-    fn numbers_bytes(&self) -> u64 {
-        (16 + 8 * self.source.coordinates.len().max(1) + 4 * self.scalars.max(1)).next_multiple_of(8) as u64
+        let none = step(0, 0, &vec![0; self.source.coordinates.len()], &vec![0.0; self.scalars]);
+        Arena::on(self.context.clone(), 8 * none.len() as u64)
     }
 
     /// Fills it.
-    pub(crate) fn write_numbers(&self, numbers: &mut Arena, seed: u64, step: u64, coordinates: &[i64], scalars: &[f32]) {
-        let halves = |wide: u64| [wide as u32 as i32, (wide >> 32) as i32];
-        numbers.write(0, self.numbers_bytes() / 4, |words: &mut [i32]| {
-            words[..2].copy_from_slice(&halves(seed));
-            words[2] = step as u32 as i32;
-            let (places, floats) = words[4..].split_at_mut(2 * self.source.coordinates.len().max(1));
-            for (place, coordinate) in places.chunks_exact_mut(2).zip(coordinates) {
-                place.copy_from_slice(&halves(*coordinate as u64));
+    pub(crate) fn write_numbers(&self, numbers: &mut Arena, seed: u64, number: u64, coordinates: &[i64], scalars: &[f32]) {
+        let words = step(seed, number, coordinates, scalars);
+        numbers.write(0, 2 * words.len() as u64, |halves: &mut [i32]| {
+            for (halves, word) in halves.chunks_exact_mut(2).zip(words) {
+                halves.copy_from_slice(&[word as u32 as i32, (word >> 32) as i32]);
             }
-            floats.iter_mut().zip(scalars).for_each(|(word, scalar)| *word = scalar.to_bits() as i32);
         });
     }
 
@@ -108,4 +101,14 @@ impl Cuda {
             unsafe { self.context.launch(kernel.as_u32(), function, &mut arguments) };
         }
     }
+}
+
+/// The numbers of a step as the prelude's `mw_step` lies in memory.
+pub(super) fn step(seed: u64, number: u64, coordinates: &[i64], scalars: &[f32]) -> Vec<u64> {
+    let mut words = vec![seed, number & 0xffff_ffff];
+    // arrays of C have at least one element
+    words.extend((0..coordinates.len().max(1)).map(|at| coordinates.get(at).map_or(0, |value| *value as u64)));
+    let scalar = |at: usize| u64::from(scalars.get(at).map_or(0, |value| value.to_bits()));
+    words.extend((0..scalars.len().max(1).div_ceil(2)).map(|pair| scalar(2 * pair) | scalar(2 * pair + 1) << 32));
+    words
 }

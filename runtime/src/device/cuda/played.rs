@@ -5,6 +5,7 @@
 
 use super::Context;
 use super::emit::{Function, Source};
+use super::launch::step;
 use crate::device::alone::{Memory, Numbers};
 use crate::error::Error;
 use std::collections::BTreeMap;
@@ -47,7 +48,7 @@ impl Library {
     /// There is no such function, its threads do not meet, or it touches what it must not.
     pub fn launch(&self, function: &Function, operands: &mut [Memory], numbers: &Numbers, order: u32) -> Result<(), String> {
         let mut places: Vec<*mut u8> = operands.iter_mut().map(Memory::place).collect();
-        let step = step(numbers);
+        let step = step(numbers.seed, numbers.step, &numbers.coordinates, &numbers.scalars);
         let mut scalars = (step.as_ptr(), numbers.iteration as u32, numbers.micro as u32, numbers.accumulate);
         let mut arguments: Vec<*mut c_void> = places.iter_mut().map(|place| std::ptr::from_mut(place).cast()).collect();
         arguments.push(std::ptr::from_mut(&mut scalars.0).cast());
@@ -185,14 +186,4 @@ fn refusal() -> String {
     let message = unsafe { libc::dlerror() };
     // SAFETY: it ends in zero.
     if message.is_null() { "no library".into() } else { unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned() }
-}
-
-/// `mw_step` as it lies in memory.
-fn step(numbers: &Numbers) -> Vec<u64> {
-    let some = |count: usize| count.max(1);
-    let mut words = vec![numbers.seed, numbers.step & 0xffff_ffff];
-    words.extend((0..some(numbers.coordinates.len())).map(|at| numbers.coordinates.get(at).map_or(0, |value| *value as u64)));
-    let scalar = |at: usize| u64::from(numbers.scalars.get(at).map_or(0, |value| value.to_bits()));
-    words.extend((0..some(numbers.scalars.len()).div_ceil(2)).map(|pair| scalar(2 * pair) | scalar(2 * pair + 1) << 32));
-    words
 }

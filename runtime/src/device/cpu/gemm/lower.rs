@@ -4,8 +4,8 @@
 //! around it, or inside the sum.
 
 use super::{Product, Size};
-use crate::device::loops::{expect_operands, loops, take_longest};
-use meshwright_plan::kernel::{KernelData, Role};
+use crate::device::loops::{Contraction, expect_operands};
+use meshwright_plan::kernel::KernelData;
 
 const A: usize = 0;
 const B: usize = 1;
@@ -18,11 +18,7 @@ impl Product {
     /// The operands are not three of f32.
     pub fn new(kernel: &KernelData, alpha: f32) -> Result<Product, String> {
         expect_operands(kernel, 3, &[])?;
-        let mut outer = loops::<3>(kernel, Role::Batch);
-        let [mut rows, mut columns, mut inner] = [Role::M, Role::N, Role::K].map(|role| loops::<3>(kernel, role));
-        let [m, n, k] = [&mut rows, &mut columns, &mut inner].map(take_longest);
-        outer.extend(rows);
-        outer.extend(columns);
+        let Contraction { product: [m, n, k], outer, inner } = Contraction::new(kernel);
         // A missing dim counts as the outermost one: the library walks the result along its smaller stride.
         let or =
             |stride: isize, size: usize, other: isize, others: usize| if size > 1 { stride } else { other.abs().max(1) * others as isize };

@@ -6,8 +6,8 @@
 use super::Function;
 use super::text::{Text, name};
 use super::view::View;
-use crate::device::loops::{Loop, expect_operands, loops, points, take_longest};
-use meshwright_plan::kernel::{KernelData, Role};
+use crate::device::loops::{Contraction, Loop, expect_operands, points};
+use meshwright_plan::kernel::KernelData;
 
 /// What all functions share, behind `tiles.cuh`.
 pub(super) const TEMPLATE: &str = include_str!("contract.cuh");
@@ -20,11 +20,7 @@ const TILE: usize = 64;
 /// The operands are not three of f32, or a size is beyond what a launch takes.
 pub(super) fn emit(number: u32, kernel: &KernelData, alpha: f32) -> Result<Vec<Function>, String> {
     expect_operands(kernel, 3, &[])?;
-    let mut outer = loops::<3>(kernel, Role::Batch);
-    let [mut rows, mut columns, mut inner] = [Role::M, Role::N, Role::K].map(|role| loops::<3>(kernel, role));
-    let [m, n, k] = [&mut rows, &mut columns, &mut inner].map(take_longest);
-    outer.extend(rows);
-    outer.extend(columns);
+    let Contraction { product: [m, n, k], outer, inner } = Contraction::new(kernel);
     let name = name(number, kernel);
     let mut text = Text::new();
     text.open(&format!("struct {name}_shape"));
