@@ -145,18 +145,6 @@ fn kernels(plan: &Plan) -> Vec<(String, Plan)> {
         };
         let others = plan.mesh.axes.iter().map(|axis| vec![axis.name.clone()]).filter(|axes| *axes != collective.axes);
         others.for_each(|axes| change("along another axis", collective.exchange.clone(), axes));
-        let mut retyped = plan.clone();
-        for operand in retyped.kernels[number].operands.values_mut() {
-            operand.element = if operand.element == Element::F32 { Element::I32 } else { Element::F32 };
-        }
-        let mut change_type = |mutant: Plan| all.push((format!("{number} {}: another element", kernel.name), mutant));
-        change_type(retyped);
-        let mut change = |what: &str, exchange: Exchange, axes: Vec<String>| {
-            let mut other = plan.clone();
-            let Skeleton::Collective(changed) = &mut other.kernels[number].skeleton else { return };
-            (changed.exchange, changed.axes) = (exchange, axes);
-            all.push((format!("{number} {}: {what}", kernel.name), other));
-        };
         match &collective.exchange {
             Exchange::AllReduce(Reduce::Sum) => change("another reduction", Exchange::AllReduce(Reduce::Max), collective.axes.clone()),
             Exchange::ReduceScatter(Reduce::Sum) => {
@@ -169,6 +157,11 @@ fn kernels(plan: &Plan) -> Vec<(String, Plan)> {
             }
             Exchange::AllGather | Exchange::Permute { .. } => {}
         }
+        let mut retyped = plan.clone();
+        for operand in retyped.kernels[number].operands.values_mut() {
+            operand.element = if operand.element == Element::F32 { Element::I32 } else { Element::F32 };
+        }
+        all.push((format!("{number} {}: another element", kernel.name), retyped));
     }
     all
 }

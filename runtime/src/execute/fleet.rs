@@ -149,10 +149,7 @@ impl Fleet {
                 drive::alone(&self.shared, &mut self.workers[0], &mut self.ranks, &mut self.waiting, seed, heard.unwrap_or(none));
             }
         }
-        if let Some(failure) = self.shared.device.failure() {
-            return Err(failure);
-        }
-        let outcome = drive::agreed(&self.shared, &self.ranks);
+        let outcome = self.shared.device.failure().map_or_else(|| drive::agreed(&self.shared, &self.ranks), Err);
         if outcome.is_err() {
             self.shared.local.reset();
         }

@@ -67,24 +67,13 @@ impl Cuda {
     /// # Safety
     /// There is a place for every operand, valid for its extent, and `numbers` are of [`Cuda::numbers`].
     pub(crate) unsafe fn launch(&self, kernel: Kernel, launch: &Launch<'_>) {
-        let mut numbers = launch.numbers;
-        let (mut iteration, mut micro, mut adds) = (launch.iteration as u32, launch.micro as u32, launch.accumulate);
-        let count = launch.operands.len();
-        let mut operands = [std::ptr::null_mut::<u8>(); OPERANDS];
-        operands[..count].copy_from_slice(launch.operands);
-        let mut arguments = [std::ptr::null_mut::<c_void>(); OPERANDS + 4];
-        arguments.iter_mut().zip(&mut operands[..count]).for_each(|(argument, operand)| *argument = (&raw mut *operand).cast());
-        arguments[count..count + 4].copy_from_slice(&[
-            (&raw mut numbers).cast(),
-            (&raw mut iteration).cast(),
-            (&raw mut micro).cast(),
-            (&raw mut adds).cast(),
-        ]);
-        let arguments = &mut arguments[..count + 4];
-        for function in 0..self.source.kernels[kernel].len() {
-            // SAFETY: as the caller promises; these are the arguments that every function of a kernel takes.
-            unsafe { self.context.launch(kernel.as_u32(), function, arguments) };
-        }
+        let last = (launch.numbers, launch.iteration as u32, launch.micro as u32, launch.accumulate);
+        with_arguments(launch.operands, last, |arguments| {
+            for function in 0..self.source.kernels[kernel].len() {
+                // SAFETY: as the caller promises; these are the arguments that every function of a kernel takes.
+                unsafe { self.context.launch(kernel.as_u32(), function, arguments) };
+            }
+        });
     }
 
     /// Gives a member's share of a collective to the context; `places` are what each member gives, and where its result goes.
@@ -101,6 +90,23 @@ impl Cuda {
             unsafe { self.context.launch(kernel.as_u32(), function, &mut arguments) };
         }
     }
+}
+
+/// Calls with the place of every argument that a kernel's functions take: operands, then the step's numbers, iteration, microbatch, and what is
+/// added to.
+pub(super) fn with_arguments<R>(
+    operands: &[*mut u8],
+    (mut numbers, mut iteration, mut micro, mut adds): (*const u8, u32, u32, u64),
+    give: impl FnOnce(&mut [*mut c_void]) -> R,
+) -> R {
+    let count = operands.len();
+    let mut places = [std::ptr::null_mut::<u8>(); OPERANDS];
+    places[..count].copy_from_slice(operands);
+    let mut arguments = [std::ptr::null_mut::<c_void>(); OPERANDS + 4];
+    arguments.iter_mut().zip(&mut places[..count]).for_each(|(argument, place)| *argument = (&raw mut *place).cast());
+    let last = [(&raw mut numbers).cast(), (&raw mut iteration).cast(), (&raw mut micro).cast(), (&raw mut adds).cast()];
+    arguments[count..count + 4].copy_from_slice(&last);
+    give(&mut arguments[..count + 4])
 }
 
 /// The numbers of a step as the prelude's `mw_step` lies in memory.

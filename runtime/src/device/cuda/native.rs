@@ -4,8 +4,7 @@
 //! is asked for, and nothing runs after it.
 
 use super::emit::{Function, Source};
-use super::find::{Library, Machine, find};
-use super::nvrtc::{Cache, Compiler, Form, folder};
+use super::nvrtc::{Compiler, Form};
 use super::{Arch, Context};
 use crate::error::Error;
 use cudarc::driver::result::{DriverError, ctx, device, init, launch_kernel, module, primary_ctx};
@@ -23,6 +22,7 @@ pub struct Native {
     ordinal: i32,
     arch: Arch,
     context: CUcontext,
+    compiler: Compiler,
     loaded: OnceLock<Loaded>,
     failed: OnceLock<String>,
 }
@@ -33,24 +33,25 @@ struct Loaded {
     functions: Vec<Vec<(CUfunction, Function)>>,
 }
 
-// SAFETY: contexts, modules and functions are handles that the driver lets all threads use; each call makes the context current first.
+// SAFETY: contexts, modules and functions are handles that the driver lets all threads use, each call makes the context current first, and NVRTC may
+// be called from any thread.
 unsafe impl Send for Native {}
 // SAFETY: as above.
 unsafe impl Sync for Native {}
 
 impl Native {
-    /// Takes a GPU, by its place in the driver's list.
+    /// Takes a GPU, by its place in the driver's list, and what compiles for it.
     ///
     /// # Errors
     /// What the driver says.
-    pub fn open(ordinal: i32, arch: Arch) -> Result<Native, Error> {
+    pub fn open(ordinal: i32, arch: Arch, compiler: Compiler) -> Result<Native, Error> {
         let context = || {
             init()?;
             // SAFETY: the device is one of the driver's; the context is given back when this is dropped.
             unsafe { primary_ctx::retain(device::get(ordinal)?) }
         };
         let context = context().map_err(|why| refused(&why))?;
-        Ok(Native { ordinal, arch, context, loaded: OnceLock::new(), failed: OnceLock::new() })
+        Ok(Native { ordinal, arch, context, compiler, loaded: OnceLock::new(), failed: OnceLock::new() })
     }
 
     /// Does something with the context current on this thread.
@@ -90,10 +91,7 @@ impl Native {
 
 impl Context for Native {
     fn load(&self, source: &Source) -> Result<(), Error> {
-        let machine = Machine::here();
-        let found = find(Library::Nvrtc, machine).found.ok_or_else(|| failed("NVRTC", "it is gone".into()))?;
-        let cache = folder(machine.variable).map(Cache::new);
-        let mut compiled = Compiler::open(&found.path, cache)?.compile(source, self.arch)?;
+        let mut compiled = self.compiler.compile(source, self.arch)?;
         if compiled.form == Form::Ptx {
             compiled.code.push(0);
         }

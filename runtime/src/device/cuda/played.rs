@@ -5,7 +5,7 @@
 
 use super::Context;
 use super::emit::{Function, Source};
-use super::launch::step;
+use super::launch::{step, with_arguments};
 use crate::device::alone::{Memory, Numbers};
 use crate::error::Error;
 use std::collections::BTreeMap;
@@ -47,16 +47,11 @@ impl Library {
     /// # Errors
     /// There is no such function, its threads do not meet, or it touches what it must not.
     pub fn launch(&self, function: &Function, operands: &mut [Memory], numbers: &Numbers, order: u32) -> Result<(), String> {
-        let mut places: Vec<*mut u8> = operands.iter_mut().map(Memory::place).collect();
+        let places: Vec<*mut u8> = operands.iter_mut().map(Memory::place).collect();
         let step = step(numbers.seed, numbers.step, &numbers.coordinates, &numbers.scalars);
-        let mut scalars = (step.as_ptr(), numbers.iteration as u32, numbers.micro as u32, numbers.accumulate);
-        let mut arguments: Vec<*mut c_void> = places.iter_mut().map(|place| std::ptr::from_mut(place).cast()).collect();
-        arguments.push(std::ptr::from_mut(&mut scalars.0).cast());
-        arguments.push(std::ptr::from_mut(&mut scalars.1).cast());
-        arguments.push(std::ptr::from_mut(&mut scalars.2).cast());
-        arguments.push(std::ptr::from_mut(&mut scalars.3).cast());
+        let last = (step.as_ptr().cast(), numbers.iteration as u32, numbers.micro as u32, numbers.accumulate);
         // SAFETY: the parameters are those that every emitted function has, and live until the launch ends.
-        unsafe { self.play(function, &mut arguments, order) }
+        with_arguments(&places, last, |arguments| unsafe { self.play(function, arguments, order) })
     }
 
     /// The same with a parameter's place each.

@@ -58,11 +58,11 @@ pub fn survey(machine: Machine<'_>) -> Survey {
 }
 
 impl Survey {
-    /// Refuses to go on where something is missing that training on one GPU needs.
+    /// NVRTC, where nothing is missing that training on one GPU needs.
     ///
     /// # Errors
     /// [`Error::CudaMissing`] with all that is missing.
-    pub fn ready(&self) -> Result<(), Error> {
+    pub fn ready(&self) -> Result<&Found, Error> {
         // products are functions of our own so far, and ranks share one GPU
         let needed = |part: &&Part| match part.library {
             Library::Driver | Library::Nvrtc => true,
@@ -71,7 +71,8 @@ impl Survey {
         let fault = |part: &Part| Some((format!("{} ({})", part.library.title(), part.fault()?), part.library.install().to_string()));
         let mut missing: Vec<(String, String)> = self.parts.iter().filter(needed).filter_map(fault).collect();
         missing.extend(self.driver.as_ref().and_then(no_gpu));
-        if missing.is_empty() { Ok(()) } else { Err(Error::CudaMissing { missing }) }
+        let nvrtc = self.parts.iter().find(|part| part.library == Library::Nvrtc).and_then(|part| part.search.found.as_ref());
+        nvrtc.filter(|_| missing.is_empty()).ok_or(Error::CudaMissing { missing })
     }
 }
 

@@ -6,7 +6,7 @@
 use super::super::Function;
 use super::super::text::{Text, name, times};
 use super::form::{Form, Work};
-use super::{Emitter, operation, phases};
+use super::{Emitter, adds, lane_stride, operation, phases, store};
 use cranelift_entity::EntityRef;
 use meshwright_plan::kernel::{Access, Effect, KernelData, Reduce, Rows, Slot};
 
@@ -15,8 +15,7 @@ const THREADS: u64 = 256;
 
 impl Emitter<'_> {
     fn folds(&self) -> Vec<(usize, Effect)> {
-        let all = self.rows.effects.iter().cloned().enumerate();
-        all.filter(|(_, effect)| matches!(effect, Effect::Fold { .. })).collect()
+        self.effects(|effect| matches!(effect, Effect::Fold { .. }))
     }
 
     /// Registers for the folds of a team.
@@ -55,7 +54,7 @@ impl Emitter<'_> {
         let guard = if self.form.overhangs() { "if (in) " } else { "" };
         let (place, fresh) = match self.destination(effect, &self.lane()) {
             (place, true) => (place, "row == from".to_string()),
-            (place, false) => (place, format!("row == from && !({})", self.adds(*slot))),
+            (place, false) => (place, format!("row == from && !({})", adds(self.kernel, *slot))),
         };
         self.text.line(&format!("{guard}{place} = {fresh} ? {value} : {join}::join({place}, {value});"));
         Ok(())
@@ -69,7 +68,7 @@ impl Emitter<'_> {
             Some(partials) if wide => (format!("o{}[blockIdx.x * {}ll + {lane}]", partials.index(), self.form.lanes), true),
             Some(partials) => (format!("o{}[blockIdx.x]", partials.index()), true),
             None => {
-                let lane = if wide { format!(" + {}", times(lane, stride(self.kernel, effect))) } else { String::new() };
+                let lane = if wide { format!(" + {}", times(lane, lane_stride(self.kernel, *slot))) } else { String::new() };
                 (format!("*({}{lane})", self.row_of(*slot)), false)
             }
         }
@@ -139,22 +138,9 @@ impl Emitter<'_> {
     fn write(&self, effect: &Effect, value: &str) -> String {
         match self.destination(effect, "lane") {
             (place, true) => format!("{place} = {value};"),
-            (place, false) => added(self.kernel, effect, &place, value),
+            (place, false) => store(self.kernel, effect.slot(), &place, value),
         }
     }
-}
-
-/// Elements from a lane's result to the next one's.
-fn stride(kernel: &KernelData, effect: &Effect) -> i64 {
-    kernel.lane().map_or(0, |lane| kernel.operands[effect.slot()].strides[lane.index()])
-}
-
-fn added(kernel: &KernelData, effect: &Effect, place: &str, value: &str) -> String {
-    let slot = effect.slot();
-    if kernel.operands[slot].access == Access::Accumulate {
-        return format!("{place} = adds >> {} & 1 ? {place} + {value} : {value};", slot.index());
-    }
-    format!("{place} = {value};")
 }
 
 /// The function that puts the blocks' results together, if there are any.
@@ -173,7 +159,8 @@ pub(super) fn combine(number: u32, kernel: &KernelData, rows: &Rows, form: &Form
         text.open(&format!("if (lane < {width})"));
         text.line(&format!("float total = {from}[lane];"));
         text.line(&format!("for (int i = 1; i < {groups}; i++) total = {join}::join(total, {from}[{} + lane]);", times("i", width as i64)));
-        text.line(&added(kernel, effect, &format!("*(o{} + {})", slot.index(), times("lane", stride(kernel, effect))), "total"));
+        let place = format!("*(o{} + {})", slot.index(), times("lane", lane_stride(kernel, *slot)));
+        text.line(&store(kernel, *slot, &place, "total"));
         text.close();
     }
     let grid = u32::try_from(most.div_ceil(THREADS)).ok().filter(|_| most > 0)?;

@@ -18,7 +18,7 @@ use cranelift_entity::{EntityRef, PrimaryMap};
 use form::{Form, Work};
 use meshwright_plan::Element;
 use meshwright_plan::kernel::level::Level;
-use meshwright_plan::kernel::{Effect, KernelData, Node, NodeData, Reduce, Role, Rows, Slot};
+use meshwright_plan::kernel::{Access, Effect, KernelData, Node, NodeData, Reduce, Role, Rows, Slot};
 use phases::Phases;
 
 /// The functions of a kernel: its own, and one that puts partial results together.
@@ -235,10 +235,34 @@ impl Emitter<'_> {
         self.rows.effects.iter().any(|effect| self.is_wide(effect))
     }
 
+    /// Some of the effects, with their numbers.
+    fn effects(&self, wanted: impl Fn(&Effect) -> bool) -> Vec<(usize, Effect)> {
+        self.rows.effects.iter().cloned().enumerate().filter(|(_, effect)| wanted(effect)).collect()
+    }
+
     /// Whether an effect happens lane by lane: its value differs, or every lane has a place of its own.
     fn is_wide(&self, effect: &Effect) -> bool {
         phases::is_wide(self.kernel, &self.phases.levels, effect)
     }
+}
+
+/// Elements of an operand from one lane to the next.
+fn lane_stride(kernel: &KernelData, slot: Slot) -> i64 {
+    kernel.lane().map_or(0, |lane| kernel.operands[slot].strides[lane.index()])
+}
+
+/// Whether an operand is added to, as C.
+fn adds(kernel: &KernelData, slot: Slot) -> String {
+    let accumulates = kernel.operands[slot].access == Access::Accumulate;
+    if accumulates { format!("adds >> {} & 1", slot.index()) } else { "false".to_string() }
+}
+
+/// Writes a value to a place of an operand, or adds it.
+fn store(kernel: &KernelData, slot: Slot, place: &str, value: &str) -> String {
+    if kernel.operands[slot].access == Access::Accumulate {
+        return format!("{place} = {} ? {place} + {value} : {value};", adds(kernel, slot));
+    }
+    format!("{place} = {value};")
 }
 
 /// What changes nothing.

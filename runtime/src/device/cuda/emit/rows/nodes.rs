@@ -1,11 +1,11 @@
 //! Values as C expressions, and the loop over a thread's lanes.
 
 use super::super::text::{element, times};
-use super::{Emitter, Work, operation};
+use super::{Emitter, Work, adds, lane_stride, operation, store};
 use cranelift_entity::EntityRef;
 use meshwright_plan::Element;
 use meshwright_plan::kernel::level::Level;
-use meshwright_plan::kernel::{Access, Axis, Effect, Gather, Map, Move, Node, NodeData, Reduce, Rows, Slot};
+use meshwright_plan::kernel::{Axis, Effect, Gather, Map, Move, Node, NodeData, Reduce, Rows, Slot};
 use meshwright_plan::mesh::Coordinate;
 
 impl Emitter<'_> {
@@ -38,8 +38,7 @@ impl Emitter<'_> {
         }
         let last = self.phases.is_last(phase);
         self.vector_loads(phase);
-        let effects: Vec<(usize, Effect)> = self.rows.effects.iter().cloned().enumerate().collect();
-        let wide: Vec<(usize, Effect)> = effects.into_iter().filter(|(_, effect)| last && self.is_wide(effect)).collect();
+        let wide = self.effects(|effect| last && self.is_wide(effect));
         let near: Vec<(usize, Slot)> =
             wide.iter().filter(|(_, effect)| self.is_vector_store(effect)).map(|(number, effect)| (*number, effect.slot())).collect();
         for (number, slot) in &near {
@@ -58,7 +57,7 @@ impl Emitter<'_> {
             self.text.close();
         }
         for (number, slot) in near {
-            let (inside, adds) = (self.inside(), self.adds(slot));
+            let (inside, adds) = (self.inside(), adds(self.kernel, slot));
             self.text.line(&format!("mw_store4({} + first, {inside}, s{number}, {adds});", self.row_of(slot)));
         }
         Ok(())
@@ -79,19 +78,9 @@ impl Emitter<'_> {
         if self.form.overhangs() { "in" } else { "true" }
     }
 
-    /// Whether an operand is added to, as C.
-    pub(super) fn adds(&self, slot: Slot) -> String {
-        let accumulates = self.kernel.operands[slot].access == Access::Accumulate;
-        if accumulates { format!("adds >> {} & 1", slot.index()) } else { "false".to_string() }
-    }
-
-    fn lane_stride(&self, slot: Slot) -> i64 {
-        self.kernel.lane().map_or(0, |lane| self.kernel.operands[slot].strides[lane.index()])
-    }
-
     /// Whether four neighbours of an operand are one access.
     fn is_near(&self, slot: Slot) -> bool {
-        self.form.vector > 1 && self.kernel.operands[slot].element == Element::F32 && self.lane_stride(slot) == 1
+        self.form.vector > 1 && self.kernel.operands[slot].element == Element::F32 && lane_stride(self.kernel, slot) == 1
     }
 
     pub(super) fn is_vector_store(&self, effect: &Effect) -> bool {
@@ -184,26 +173,17 @@ impl Emitter<'_> {
             Effect::Store { .. } if self.is_vector_store(effect) => self.text.line(&format!("s{number}[e] = {value};")),
             Effect::Store { slot, .. } => {
                 let guard = if self.form.overhangs() { "if (in) " } else { "" };
-                let place = format!("*({} + {})", self.row_of(*slot), times(&self.lane(), self.lane_stride(*slot)));
-                self.text.line(&format!("{guard}{}", self.store(*slot, &place, &value)));
+                let place = format!("*({} + {})", self.row_of(*slot), times(&self.lane(), lane_stride(self.kernel, *slot)));
+                self.text.line(&format!("{guard}{}", store(self.kernel, *slot, &place, &value)));
             }
             Effect::Fold { .. } => self.fold_lane(number, effect)?,
         }
         Ok(())
     }
 
-    /// Writes a value, or adds it.
-    fn store(&self, slot: Slot, place: &str, value: &str) -> String {
-        if self.kernel.operands[slot].access == Access::Accumulate {
-            return format!("{place} = {} ? {place} + {value} : {value};", self.adds(slot));
-        }
-        format!("{place} = {value};")
-    }
-
     /// What is written once a row, after all of it has been read.
     pub(super) fn row_stores(&mut self) {
-        let narrow: Vec<(usize, Effect)> = self.rows.effects.iter().cloned().enumerate().collect();
-        let narrow: Vec<(usize, Effect)> = narrow.into_iter().filter(|(_, effect)| !self.is_wide(effect)).collect();
+        let narrow = self.effects(|effect| !self.is_wide(effect));
         let stores = narrow.iter().any(|(_, effect)| matches!(effect, Effect::Store { .. }));
         if stores && self.form.work != Work::Points {
             self.text.line(if self.form.team == 32 { "__syncwarp();" } else { "__syncthreads();" });
@@ -214,7 +194,7 @@ impl Emitter<'_> {
                 Effect::Store { slot, .. } => {
                     let guard = if self.form.work == Work::Points { "" } else { "if (thread == 0) " };
                     let place = format!("*({})", self.row_of(*slot));
-                    self.text.line(&format!("{guard}{}", self.store(*slot, &place, &value)));
+                    self.text.line(&format!("{guard}{}", store(self.kernel, *slot, &place, &value)));
                 }
                 Effect::Fold { op, .. } => self.text.line(&format!("f{number} = {}::join(f{number}, {value});", operation(*op))),
             }
@@ -273,8 +253,8 @@ impl Emitter<'_> {
         if self.form.overhangs() && self.phases.levels[node] == Level::Lane {
             conditions.push("in".to_string());
         }
-        if self.lane_stride(slot) != 0 {
-            place.push_str(&format!(" + {}", times(&self.lane(), self.lane_stride(slot))));
+        if lane_stride(self.kernel, slot) != 0 {
+            place.push_str(&format!(" + {}", times(&self.lane(), lane_stride(self.kernel, slot))));
         }
         if let Some(Move { dim, by, wrap }) = moved {
             let (own, size, stride) = (self.index(dim), self.kernel.dims[dim].size, self.kernel.operands[slot].strides[dim.index()]);

@@ -3,6 +3,7 @@
 //! Requires: a kernel whose body is well typed. Ensures: a value is computed once if it may be kept in registers; else every phase computes what it
 //! needs from the operands again, which no store has changed yet.
 
+use super::lane_stride;
 use cranelift_entity::PrimaryMap;
 use meshwright_plan::kernel::level::Level;
 use meshwright_plan::kernel::{Effect, KernelData, Node, NodeData, Rows};
@@ -113,6 +114,5 @@ impl Phases {
 
 /// Whether an effect happens lane by lane: its value differs, or every lane has a place of its own.
 pub(super) fn is_wide(kernel: &KernelData, levels: &PrimaryMap<Node, Level>, effect: &Effect) -> bool {
-    let stride = kernel.lane().map_or(0, |lane| kernel.operands[effect.slot()].strides[cranelift_entity::EntityRef::index(lane)]);
-    levels[effect.value()] == Level::Lane || stride != 0
+    levels[effect.value()] == Level::Lane || lane_stride(kernel, effect.slot()) != 0
 }
