@@ -22,8 +22,8 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         "cuda::missing",
         "this machine lacks what training on a GPU needs",
-        "Training with --target cuda needs NVIDIA's driver with a GPU of the Ampere generation or newer, NVRTC, which compiles the kernels, and \
-         cuBLASLt. No toolkit is needed: NVRTC and cuBLASLt come as Python wheels too. meshwright doctor shows what is here and where it \
+        "Training with --target cuda needs NVIDIA's driver with a GPU of the Ampere generation or newer, and NVRTC, which compiles the kernels. \
+         No toolkit is needed: NVRTC comes as a Python wheel too. meshwright doctor shows what is here and where it \
          was looked for. Plans and kernels for a GPU can be made and read without any of it: meshwright plan SPEC --show kernels --target \
          cuda:sm_90.",
     ),

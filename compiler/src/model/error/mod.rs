@@ -69,7 +69,7 @@ impl Errors {
 }
 
 /// `did you mean …`, if a candidate is near.
-fn suggest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>, otherwise: &str) -> String {
+pub(crate) fn suggest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>, otherwise: &str) -> String {
     match nearest(word, candidates) {
         Some(near) => format!("did you mean `{near}`?"),
         None => otherwise.to_string(),

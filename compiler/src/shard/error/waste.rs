@@ -5,6 +5,7 @@ use super::super::placement::{Placing, Rule, attentions};
 use super::super::scope::Scope;
 use super::place;
 use crate::graph::ir::{Graph, Role};
+use crate::model::error::suggest;
 use crate::model::ir::Weight;
 use crate::model::settings::{Pattern, Settings, ShardTarget, Via};
 use crate::op::{Attention, Dim};
@@ -36,7 +37,7 @@ impl Waste<'_> {
         }
         let rules = self.placing.idle(&self.graph.dims).into_iter().filter(|(_, rule)| !self.stands_twice(rule));
         let rules = rules.map(|(exists, rule)| match (exists, self.placing.is_met(rule)) {
-            (false, _) => no_effect(rule),
+            (false, _) => self.no_effect(rule),
             (true, false) => unmatched(rule),
             (true, true) => self.shadowed(rule),
         });
@@ -190,6 +191,17 @@ impl Waste<'_> {
         Some(place(Diagnostic::warning("shard::replicated", message), self.axis_span(axis), "cuts few weights").help(help))
     }
 
+    /// A rule for a dim that nothing has.
+    fn no_effect(&self, rule: &Rule) -> Diagnostic {
+        let message = format!("the rule for `{}` has no effect: no tensor has this dim", rule.dim);
+        let dims = self.graph.dims.values().map(|dim| dim.name.as_str());
+        place(Diagnostic::warning("shard::no_effect", message), rule.span, "cuts nothing").help(suggest(
+            &rule.dim,
+            dims,
+            "check the dim's name, or remove the rule",
+        ))
+    }
+
     /// State that shall rest in pieces along axes that already cut its dims.
     fn state(&self) -> Option<Diagnostic> {
         let along = |weight: Weight| self.placed(weight).iter().any(|axis| self.rest.axes.contains(axis));
@@ -204,11 +216,6 @@ impl Waste<'_> {
         let found = place(Diagnostic::warning("shard::nothing_left", message), span, "has no effect");
         Some(found.help("remove this rule, or name another axis"))
     }
-}
-
-fn no_effect(rule: &Rule) -> Diagnostic {
-    let found = Diagnostic::warning("shard::no_effect", format!("the rule for `{}` has no effect: no tensor has this dim", rule.dim));
-    place(found, rule.span, "cuts nothing").help("check the dim's name, or remove the rule")
 }
 
 fn unmatched(rule: &Rule) -> Diagnostic {

@@ -58,8 +58,8 @@ impl Library {
         match self {
             Library::Driver => "install NVIDIA's driver (Debian: `apt install nvidia-driver`, containers: `--gpus all`)",
             Library::Nvrtc => "`pip install nvidia-cuda-nvrtc-cu12`, or the CUDA toolkit 12",
-            Library::CublasLt => "`pip install nvidia-cublas-cu12`, or the CUDA toolkit 12",
-            Library::Nccl => "`pip install nvidia-nccl-cu12` (only several GPUs need it)",
+            Library::CublasLt => "`pip install nvidia-cublas-cu12`, or the CUDA toolkit 12 (nothing uses it yet)",
+            Library::Nccl => "`pip install nvidia-nccl-cu12` (nothing uses it yet)",
         }
     }
 }
