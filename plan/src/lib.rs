@@ -30,6 +30,8 @@ pub use program::{Program, ProgramData};
 pub enum Element {
     /// 32-bit IEEE float. The CPU stores emulated bf16 values in it too, already rounded.
     F32,
+    /// The upper half of an F32: what targets with such numbers store rounded values in. Kernels compute with it as f32, and round what they store.
+    Bf16,
     /// 32-bit signed integer: what `index(D)` values are.
     I32,
     /// One byte, 0 or 1.
@@ -41,7 +43,16 @@ impl Element {
     pub fn bytes(self) -> u64 {
         match self {
             Element::F32 | Element::I32 => 4,
+            Element::Bf16 => 2,
             Element::Bool => 1,
+        }
+    }
+
+    /// What kernels compute with where this is stored: f32 for bf16.
+    pub fn value(self) -> Element {
+        match self {
+            Element::F32 | Element::Bf16 => Element::F32,
+            Element::I32 | Element::Bool => self,
         }
     }
 }
@@ -50,6 +61,7 @@ impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Element::F32 => "f32",
+            Element::Bf16 => "bf16",
             Element::I32 => "i32",
             Element::Bool => "bool",
         })

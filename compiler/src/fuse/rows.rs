@@ -252,7 +252,7 @@ impl<'a> Builder<'a> {
         match self.kernel.operands[slot].element {
             Element::Bool => self.map(Map::And, &[inside, load]),
             Element::I32 => self.map(Map::Where, &[inside, load, zero]),
-            Element::F32 => {
+            Element::F32 | Element::Bf16 => {
                 let zero = self.push(NodeData::Const(0.0));
                 self.map(Map::Where, &[inside, load, zero])
             }

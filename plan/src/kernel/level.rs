@@ -136,7 +136,7 @@ fn type_of(data: &NodeData, kernel: &KernelData, types: &PrimaryMap<Node, Elemen
                 expect("a lookup's index", of(gather.index)?, Element::I32)?;
             }
             let operand = kernel.operands.get(*slot).ok_or_else(|| format!("there is no operand {slot}"))?;
-            Ok(operand.element)
+            Ok(operand.element.value())
         }
         NodeData::Map { op, args } => {
             let found = args.iter().map(|arg| of(*arg)).collect::<Result<Vec<_>, _>>()?;

@@ -201,11 +201,12 @@ impl<'a> Cursor<'a> {
         if right { Ok(text) } else { Err(error) }
     }
 
-    /// `f32`, `i32` or `bool`.
+    /// `f32`, `bf16`, `i32` or `bool`.
     pub(super) fn element(&mut self) -> Result<Element, ParseError> {
-        let error = self.here("`f32`, `i32` or `bool`");
+        let error = self.here("`f32`, `bf16`, `i32` or `bool`");
         match self.word().as_deref() {
             Some("f32") => Ok(Element::F32),
+            Some("bf16") => Ok(Element::Bf16),
             Some("i32") => Ok(Element::I32),
             Some("bool") => Ok(Element::Bool),
             Some(_) | None => Err(error),

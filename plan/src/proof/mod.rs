@@ -41,8 +41,8 @@ use crate::verify::{Report, Violation};
 pub fn prove(plan: &Plan) -> Result<(), Vec<Violation>> {
     let mut report = Report::default();
     progress::progress(plan, &mut report);
+    timeline::entries(plan, &mut report);
     if plan.mesh.ranks() > 1 {
-        timeline::entries(plan, &mut report);
         streams::streams(plan, &mut report);
     }
     report.finish()

@@ -102,7 +102,7 @@ impl<'a> Typing<'a> {
     fn load(&self, slot: Slot, gather: Option<Gather>, node: Node) -> Result<Value, Fault> {
         let (held, cut) = (&self.held[slot.as_u32() as usize], self.launch.cut(slot));
         // numbers that are no values (positions, choices) may be made from the rank's own
-        let number = self.launch.kernel.operands[slot].element != Element::F32 && held.most != Set::ALL;
+        let number = self.launch.kernel.operands[slot].element.value() != Element::F32 && held.most != Set::ALL;
         let made = if number { held.most.without(cut) } else { Set::NONE };
         let Some(gather) = gather else { return Ok(Value { partial: held.partial, varies: cut, own: made, says: made, zero: held.zero }) };
         let index = self.values[gather.index];
@@ -217,7 +217,7 @@ impl<'a> Typing<'a> {
             Effect::Fold { op, .. } => self.reduced(node, *op, self.values[node], self.folded())?,
         };
         let own = value.own.without(self.points(self.levels[node]));
-        if self.launch.kernel.operands[slot].element == Element::F32 && !own.is_empty() {
+        if self.launch.kernel.operands[slot].element.value() == Element::F32 && !own.is_empty() {
             let message = format!("is another on every rank along {}, and no dim is cut along it", self.launch.show(own));
             return Err(self.launch.fault(Rule::Placement, slot, &message));
         }

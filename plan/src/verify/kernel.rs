@@ -6,13 +6,14 @@ use crate::kernel::{Access, Attention, Axis, Operand, Role, Skeleton};
 use crate::{Element, KernelData, Plan};
 
 /// What a skeleton wants of one operand: how it is used, stored, and along which roles it runs.
-struct Want(&'static str, Access, Element, &'static [Role]);
+struct Want(&'static str, Access, &'static [Element], &'static [Role]);
 
-const F32: Element = Element::F32;
+const F32: &[Element] = &[Element::F32];
+const REAL: &[Element] = &[Element::F32, Element::Bf16];
 const CONTRACT: [Want; 3] = [
-    Want("a", Access::Read, F32, &[Role::Batch, Role::M, Role::K]),
-    Want("b", Access::Read, F32, &[Role::Batch, Role::K, Role::N]),
-    Want("c", Access::Accumulate, F32, &[Role::Batch, Role::M, Role::N]),
+    Want("a", Access::Read, REAL, &[Role::Batch, Role::M, Role::K]),
+    Want("b", Access::Read, REAL, &[Role::Batch, Role::K, Role::N]),
+    Want("c", Access::Accumulate, REAL, &[Role::Batch, Role::M, Role::N]),
 ];
 const QUERY: &[Role] = &[Role::Batch, Role::M, Role::Query, Role::Feature];
 const KEY: &[Role] = &[Role::Batch, Role::Key, Role::Feature];
@@ -20,27 +21,27 @@ const VALUE: &[Role] = &[Role::Batch, Role::Key, Role::Value];
 const OUT: &[Role] = &[Role::Batch, Role::M, Role::Query, Role::Value];
 const ROW: &[Role] = &[Role::Batch, Role::M, Role::Query];
 const ATTENTION: [Want; 5] = [
-    Want("q", Access::Read, F32, QUERY),
-    Want("k", Access::Read, F32, KEY),
-    Want("v", Access::Read, F32, VALUE),
-    Want("out", Access::Write, F32, OUT),
+    Want("q", Access::Read, REAL, QUERY),
+    Want("k", Access::Read, REAL, KEY),
+    Want("v", Access::Read, REAL, VALUE),
+    Want("out", Access::Write, REAL, OUT),
     Want("lse", Access::Write, F32, ROW),
 ];
 const ATTENTION_GRAD: [Want; 10] = [
-    Want("q", Access::Read, F32, QUERY),
-    Want("k", Access::Read, F32, KEY),
-    Want("v", Access::Read, F32, VALUE),
-    Want("out", Access::Read, F32, OUT),
+    Want("q", Access::Read, REAL, QUERY),
+    Want("k", Access::Read, REAL, KEY),
+    Want("v", Access::Read, REAL, VALUE),
+    Want("out", Access::Read, REAL, OUT),
     Want("lse", Access::Read, F32, ROW),
-    Want("dout", Access::Read, F32, OUT),
-    Want("dq", Access::Write, F32, QUERY),
-    Want("dk", Access::Write, F32, KEY),
-    Want("dv", Access::Write, F32, VALUE),
+    Want("dout", Access::Read, REAL, OUT),
+    Want("dq", Access::Write, REAL, QUERY),
+    Want("dk", Access::Write, REAL, KEY),
+    Want("dv", Access::Write, REAL, VALUE),
     Want("scratch", Access::Scratch, F32, ROW),
 ];
 const SEGMENTED: [Want; 3] = [
-    Want("index", Access::Read, Element::I32, &[Role::Batch, Role::Row]),
-    Want("value", Access::Read, F32, &[Role::Batch, Role::Row, Role::Lane]),
+    Want("index", Access::Read, &[Element::I32], &[Role::Batch, Role::Row]),
+    Want("value", Access::Read, REAL, &[Role::Batch, Role::Row, Role::Lane]),
     Want("out", Access::Accumulate, F32, &[Role::Batch, Role::Segment, Role::Lane]),
 ];
 
@@ -108,7 +109,7 @@ fn wants(kernel: &KernelData, wanted: &[Want], report: &mut Report) {
     report.check(counts.0 == counts.1, Rule::OperandRoles, || format!("{} operands instead of {}", counts.0, counts.1));
     for (operand, Want(what, access, element, roles)) in kernel.operands.values().zip(wanted) {
         let name = &operand.name;
-        let right = operand.access == *access && operand.element == *element;
+        let right = operand.access == *access && element.contains(&operand.element);
         report.check(right, Rule::OperandRoles, || format!("{name} ({what}) is {:?} {}", operand.access, operand.element));
         for (dim, stride) in kernel.dims.values().zip(&operand.strides) {
             let runs = roles.contains(&dim.role) || *stride == 0 || dim.size == 1;

@@ -4,7 +4,7 @@ use super::view::View;
 use super::{Report, Rule};
 use crate::kernel::{Access, Collective, Exchange, NodeData, Operand, Skeleton, Slot};
 use crate::program::{Accumulate, Launch, Place};
-use crate::{KernelData, Plan, ProgramData};
+use crate::{Element, KernelData, Plan, ProgramData};
 use std::collections::BTreeSet;
 
 /// The program.
@@ -44,6 +44,12 @@ fn shape<'p>(plan: &'p Plan, program: &ProgramData, launch: &Launch, report: &mu
     let accumulates = kernel.operands.values().any(|operand| operand.access == Access::Accumulate);
     let said = accumulates || launch.accumulate == Accumulate::Write;
     report.check(said, Rule::Accumulation, || format!("{} accumulates nothing", kernel.name));
+    // a sum that is rounded after every part is another sum
+    let rounded = |operand: &&Operand| operand.access == Access::Accumulate && operand.element == Element::Bf16;
+    if let Some(operand) = kernel.operands.values().find(rounded) {
+        let once = launch.accumulate == Accumulate::Write;
+        report.check(once, Rule::Accumulation, || format!("{} of {} is bf16, and is added to", operand.name, kernel.name));
+    }
     let before = report.violations.len();
     for (operand, place) in kernel.operands.values().zip(&launch.places) {
         bounds(program, operand, place, report);

@@ -124,7 +124,7 @@ impl Typed<'_> {
 
     fn value(&self, operand: &Operand, value: Node, rule: Rule, report: &mut Report) {
         let found = self.types[value];
-        let right = found == operand.element && (rule != Rule::Fold || found == Element::F32);
+        let right = found == operand.element.value() && (rule != Rule::Fold || found == Element::F32);
         report.check(right, Rule::NodeType, || format!("{} is {}, the value {found}", operand.name, operand.element));
     }
 

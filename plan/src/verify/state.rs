@@ -36,6 +36,7 @@ pub(super) fn tensors(plan: &Plan, report: &mut Report) {
         let alone = plan.inputs.iter().filter(|other| other.region == input.region).count() == 1;
         report.check(alone, Rule::TensorOverlap, || format!("{} shares its region with another input", input.name));
         report.check(bounded, Rule::Number, || format!("the bound of {} has no meaning", input.name));
+        outside(&input.name, input.element, report);
     }
     weights(plan, report);
     report.at("readouts");
@@ -49,7 +50,13 @@ pub(super) fn tensors(plan: &Plan, report: &mut Report) {
     report.unique(plan.outputs.iter().map(|output| output.name.as_str()));
     for output in &plan.outputs {
         inside(plan, output.region, dense(output.offset, &output.dims, output.element).as_ref(), &output.name, report);
+        outside(&output.name, output.element, report);
     }
+}
+
+/// What goes in and out is not of two bytes.
+fn outside(name: &str, element: Element, report: &mut Report) {
+    report.check(element != Element::Bf16, Rule::Element, || format!("{name} is bf16, and the executor knows only f32"));
 }
 
 fn limits(plan: &Plan, report: &mut Report) {

@@ -37,7 +37,7 @@ const SLIPS: [(&str, &str, &str); 28] = [
         "x: f32[Embed]",
         "line 42, column 35: expected an operand that no other is named like, and at most 64 of them, found `x`",
     ),
-    ("gain: f32[Embed]", "gain: f64[Embed]", "line 42, column 41: expected `f32`, `i32` or `bool`, found `f64`"),
+    ("gain: f32[Embed]", "gain: f64[Embed]", "line 42, column 41: expected `f32`, `bf16`, `i32` or `bool`, found `f64`"),
     ("gain: f32[Embed]", "gain: f32[Embde]", "line 42, column 45: expected a dim of the kernel, found `Embde`"),
     ("c = x - mean", "c = x - meen", "line 45, column 11: expected an operand or a name given above, found `meen`"),
     ("c = x - mean", "c = x - h", "line 45, column 11: expected a value: this operand is only written, and not yet, found `h`"),

@@ -88,7 +88,7 @@ fn kernel(numbers: &[u32]) -> KernelData {
 }
 
 fn operand(name: &str, dims: usize, dice: &mut Dice<'_>) -> Operand {
-    let element = [Element::F32, Element::I32, Element::Bool][dice.below(3)];
+    let element = [Element::F32, Element::Bf16, Element::I32, Element::Bool][dice.below(4)];
     let access = [Access::Read, Access::Write, Access::Accumulate, Access::Scratch][dice.below(4)];
     let strides = (0..dims).map(|_| dice.below(7) as i64 - 1).collect();
     Operand { name: name.to_owned(), element, access, strides, extent: dice.below(100) as u64 }

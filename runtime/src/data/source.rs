@@ -69,7 +69,7 @@ impl Input {
     /// The input as a plan states it, whole; `over` names the dim that an index input ranges over, which a plan does not keep.
     pub fn from_plan(input: &meshwright_plan::Input, mesh: &meshwright_plan::Mesh, over: &str) -> Input {
         let element = match (input.element, input.bound) {
-            (meshwright_plan::Element::F32, _) => Element::Real,
+            (meshwright_plan::Element::F32 | meshwright_plan::Element::Bf16, _) => Element::Real,
             (meshwright_plan::Element::Bool, _) => Element::Bool,
             (meshwright_plan::Element::I32, bound) => Element::Index { dim: over.to_owned(), size: bound.unwrap_or(i32::MAX as u64) },
         };

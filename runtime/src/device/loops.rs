@@ -88,14 +88,14 @@ pub(crate) fn offsets<const N: usize>(loops: &[Loop<N>], point: usize) -> [isize
     sum
 }
 
-/// That a kernel has `count` operands, of which those with an index in `integers` hold i32 and all others f32.
+/// That a kernel has `count` operands, of which those with an index in `integers` hold i32 and all others real numbers.
 pub(super) fn expect_operands(kernel: &KernelData, count: usize, integers: &[usize]) -> Result<(), String> {
     if kernel.operands.len() != count {
         return Err(format!("it has {} operands, not {count}", kernel.operands.len()));
     }
     for (slot, operand) in kernel.operands.iter() {
         let wanted = if integers.contains(&slot.index()) { Element::I32 } else { Element::F32 };
-        if operand.element != wanted {
+        if operand.element.value() != wanted {
             return Err(format!("operand `{}` is {}, not {wanted}", operand.name, operand.element));
         }
     }

@@ -126,9 +126,9 @@ impl Fleet {
         let all = pieces::elements(&shared.plan.mesh, &input.dims) as usize;
         let part = Part { mesh: &shared.plan.mesh, input, micros: shared.plan.microbatches.max(1) };
         match (input.element, &mut ranks[..]) {
-            (Element::F32, [one]) => one.arena.write(offset, own, |values| write(Slot::Real(values))),
+            (Element::F32 | Element::Bf16, [one]) => one.arena.write(offset, own, |values| write(Slot::Real(values))),
             (Element::I32 | Element::Bool, [one]) => one.arena.write(offset, own, |values| write(Slot::Index(values))),
-            (Element::F32, ranks) => {
+            (Element::F32 | Element::Bf16, ranks) => {
                 write(Slot::Real(&mut whole.0[..all]))?;
                 ranks.iter_mut().for_each(|rank| rank.arena.write(offset, own, |values| part.take(rank.number, &whole.0, values)));
                 Ok(())

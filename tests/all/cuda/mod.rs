@@ -1,10 +1,11 @@
 //! Every emitted CUDA function computes what the processor does: each different kernel of all specs, alone, on random operands.
 //!
 //! Requires a C++ compiler (see `emulate`) and no GPU. Ensures for every kernel, written and added to: the same bits in every
-//! order of threads, i32 and bool as the CPU has them, f32 to rounding by norm, nothing else written.
+//! order of threads, i32 and bool as the CPU has them, f32 to rounding by norm (bf16 to its own), nothing else written.
 
 mod compare;
 mod kernels;
+mod narrow;
 mod operands;
 mod text;
 mod training;
@@ -40,7 +41,8 @@ impl<'a> Bench<'a> {
     fn new(all: Vec<&'a Found>, scalars: &[scalar::Definition]) -> Bench<'a> {
         let kernels = all.iter().map(|found| found.kernel.clone()).collect();
         let plan = Plan { kernels, scalars: scalars.to_vec(), ..Plan::default() };
-        let processor = Alone::load(&plan, 1).expect("kernels that load");
+        let wide = Plan { kernels: plan.kernels.values().map(narrow::widened).collect(), ..plan.clone() };
+        let processor = Alone::load(&wide, 1).expect("kernels that load");
         let source = emit::source(&plan).expect("kernels that are emitted");
         let emulator = Emulator::new(&source.prelude, source.kernels.values().map(Vec::as_slice));
         Bench { all, plan, processor, source, emulator }
@@ -58,11 +60,12 @@ impl<'a> Bench<'a> {
     fn check(&mut self, kernel: Kernel) -> Result<(), String> {
         let found = self.all[kernel.as_u32() as usize];
         for kind in [Kind::Signed, Kind::Positive] {
-            for accumulate in [0, u64::MAX] {
+            for accumulate in [0, narrow::addable(&found.kernel)] {
                 let numbers = self.numbers(found, kind, accumulate);
                 let given: Vec<Memory> = operands::of(&found.kernel, kind, &mut Random::new(kernel.as_u32()));
-                let mut wanted = given.clone();
+                let mut wanted = narrow::widen(&found.kernel, &given);
                 self.processor.run(kernel, &mut wanted, &numbers);
+                narrow::round(&found.kernel, &mut wanted);
                 let mut first: Option<Vec<Memory>> = None;
                 for order in orders(kind, accumulate) {
                     let mut got = given.clone();

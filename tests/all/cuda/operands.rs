@@ -15,6 +15,15 @@ pub enum Kind {
     Positive,
 }
 
+impl Kind {
+    fn real(self, random: &mut Random) -> f32 {
+        match self {
+            Kind::Signed => random.unit() * 2.0 - 1.0,
+            Kind::Positive => random.unit() * 2.0 + 0.25,
+        }
+    }
+}
+
 /// Numbers that look random (xorshift64*).
 pub struct Random(u64);
 
@@ -54,14 +63,19 @@ fn one(kernel: &KernelData, slot: Slot, kind: Kind, random: &mut Random) -> Memo
         return memory;
     }
     let (least, bound) = range(kernel, slot);
+    if element == Element::Bf16 {
+        for half in memory.bytes_mut().as_chunks_mut::<2>().0 {
+            *half = half::bf16::from_f32(kind.real(random)).to_le_bytes();
+        }
+        return memory;
+    }
     let whole = element == Element::I32 || is_index(kernel, slot);
     for word in memory.bytes_mut().as_chunks_mut::<4>().0 {
         let integer = least + random.below(bound) as i32;
         *word = match (whole, element, kind) {
             (true, Element::I32, _) => integer.to_le_bytes(),
             (true, _, _) => (integer as f32).to_le_bytes(),
-            (false, _, Kind::Signed) => (random.unit() * 2.0 - 1.0).to_le_bytes(),
-            (false, _, Kind::Positive) => (random.unit() * 2.0 + 0.25).to_le_bytes(),
+            (false, _, kind) => kind.real(random).to_le_bytes(),
         };
     }
     memory

@@ -4,12 +4,12 @@
 
 // ---- bf16: the upper half of an f32
 
-static inline unsigned mw_bf16(float x) {
+static inline unsigned mw_bf16_bits(float x) {
     unsigned bits = __float_as_uint(x);
     return x != x ? 0x7fffu : (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
 }
 // Two of them in a word, the first in the lower half.
-static inline unsigned mw_bf16x2(float low, float high) { return mw_bf16(low) | mw_bf16(high) << 16; }
+static inline unsigned mw_bf16x2(float low, float high) { return mw_bf16_bits(low) | mw_bf16_bits(high) << 16; }
 static inline float mw_bf16_low(unsigned pair) { return __uint_as_float(pair << 16); }
 static inline float mw_bf16_high(unsigned pair) { return __uint_as_float(pair & 0xffff0000u); }
 

@@ -14,7 +14,7 @@ use crate::pool::Pool;
 use cranelift_entity::PrimaryMap;
 use meshwright_plan::kernel::{KernelData, Skeleton};
 use meshwright_plan::mesh::Coordinate;
-use meshwright_plan::{Kernel, Plan};
+use meshwright_plan::{Element, Kernel, Plan};
 use std::fmt;
 
 /// A kernel in a form that runs.
@@ -167,6 +167,12 @@ impl Cpu {
 }
 
 fn lower(code: &mut Code, kernel: &KernelData, names: Names<'_>) -> Result<Pending, String> {
+    if let Some(operand) = kernel.operands.values().find(|operand| operand.element == Element::Bf16) {
+        return Err(format!(
+            "operand `{}` is bf16: a processor keeps rounded numbers as f32, so the plan is for another target",
+            operand.name
+        ));
+    }
     Ok(Pending::Other(match &kernel.skeleton {
         Skeleton::Rows(rows) => return Ok(Pending::Rows(Defined::new(code, kernel, rows, names)?)),
         Skeleton::Contract { alpha } => Ready::Product(Product::new(kernel, *alpha)?),

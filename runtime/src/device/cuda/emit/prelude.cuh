@@ -76,6 +76,16 @@ __device__ inline float mw_round_bf16(float x) {
     return x != x ? __uint_as_float(0x7fc00000u) : __uint_as_float((bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u);
 }
 
+// A number stored in two bytes; reads as an f32, rounds what is assigned.
+struct alignas(2) mw_bf16 {
+    unsigned short bits;
+    __device__ inline operator float() const { return __uint_as_float((mw_u32)bits << 16); }
+    __device__ inline mw_bf16& operator=(float x) {
+        bits = (unsigned short)(__float_as_uint(mw_round_bf16(x)) >> 16);
+        return *this;
+    }
+};
+
 // Reductions: how two values become one, and what changes nothing.
 struct mw_sum {
     static __device__ inline float start() { return 0.0f; }
@@ -170,6 +180,27 @@ __device__ inline void mw_store4(float* to, bool in, const float* from, bool add
                            : make_float4(from[0], from[1], from[2], from[3]);
     } else {
         for (int i = 0; i < 4; i++) to[i] = add ? to[i] + from[i] : from[i];
+    }
+}
+// Two neighbours in one register, the first in its lower half.
+__device__ inline mw_u32 mw_pair(float a, float b) {
+    return __float_as_uint(mw_round_bf16(a)) >> 16 | __float_as_uint(mw_round_bf16(b));
+}
+__device__ inline void mw_load4(const mw_bf16* from, bool in, float* to) {
+    if (in && ((mw_u64)from & 7) == 0) {
+        uint2 four = *(const uint2*)from;
+        to[0] = __uint_as_float(four.x << 16), to[1] = __uint_as_float(four.x & 0xffff0000u);
+        to[2] = __uint_as_float(four.y << 16), to[3] = __uint_as_float(four.y & 0xffff0000u);
+    } else {
+        for (int i = 0; i < 4; i++) to[i] = in ? (float)from[i] : 0.0f;
+    }
+}
+__device__ inline void mw_store4(mw_bf16* to, bool in, const float* from, bool) {
+    if (!in) return;
+    if (((mw_u64)to & 7) == 0) {
+        *(uint2*)to = make_uint2(mw_pair(from[0], from[1]), mw_pair(from[2], from[3]));
+    } else {
+        for (int i = 0; i < 4; i++) to[i] = from[i];
     }
 }
 // An index that runs around.

@@ -3,9 +3,10 @@
 //! Requires: operands index, value and out. Ensures: no atomics, and one order of terms.
 
 use super::Function;
-use super::text::{Indices, Text, name, sum, times};
+use super::text::{Indices, Text, element, name, sum, times};
 use crate::device::loops::{Loop, expect_operands, loops, points, single};
-use meshwright_plan::kernel::{KernelData, Role};
+use cranelift_entity::EntityRef;
+use meshwright_plan::kernel::{KernelData, Role, Slot};
 
 /// Lanes of a warp's part.
 const LANES: usize = 256;
@@ -28,9 +29,10 @@ pub(super) fn emit(number: u32, kernel: &KernelData) -> Result<Vec<Function>, St
     text.line(&format!("if (warp >= {warps}) return;"));
     text.line(&format!("int part = warp % {parts}, segment = warp / {parts} % {};", segment.size));
     text.line(&format!("mw_i64 batch = warp / {};", parts * segment.size));
+    let read = element(kernel.operands[Slot::new(1)].element);
     let [index, value, out] = [0, 1, 2].map(|operand| Indices::new("batch", &batch).offset(operand));
     text.line(&format!("const int* index = o0 + {index};"));
-    text.line(&format!("const float* value = o1 + {value};"));
+    text.line(&format!("const {read}* value = o1 + {value};"));
     text.line(&format!("float* out = o2 + {};", sum([out, times("segment", segment.strides[2] as i64)])));
     text.line(&format!("int first = part * {LANES} + thread, end = mw_min(part * {LANES} + {LANES}, {});", lane.size));
     let [own, step] = [1, 2].map(|operand| times("lane", lane.strides[operand] as i64));
@@ -44,7 +46,7 @@ pub(super) fn emit(number: u32, kernel: &KernelData) -> Result<Vec<Function>, St
     text.open("while (hits)");
     text.line("int hit = start + __ffs(hits) - 1;");
     text.line("hits &= hits - 1;");
-    text.line(&format!("const float* from = value + {};", Indices::new("hit", &rows).offset(1)));
+    text.line(&format!("const {read}* from = value + {};", Indices::new("hit", &rows).offset(1)));
     text.line(&format!("for (int lane = first; lane < end; lane += 32) out[{step}] += from[{own}];"));
     text.close();
     text.close();

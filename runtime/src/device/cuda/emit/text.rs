@@ -14,6 +14,7 @@ pub(super) fn name(number: u32, kernel: &KernelData) -> String {
 pub(super) fn element(element: Element) -> &'static str {
     match element {
         Element::F32 => "float",
+        Element::Bf16 => "mw_bf16",
         Element::I32 => "int",
         Element::Bool => "unsigned char",
     }

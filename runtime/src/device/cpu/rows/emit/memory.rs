@@ -4,7 +4,7 @@
 //! of memory that is not its own; a moved load beyond the end reads as zero without touching memory there.
 
 use super::lanes::Lanes;
-use super::{Emitter, flags, scalar_type};
+use super::{Emitter, REFUSED, flags, scalar_type};
 use crate::device::cpu::rows::schedule::Buffer;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
@@ -99,6 +99,7 @@ impl Emitter<'_, '_> {
     pub(super) fn load_scalar(&mut self, element: Element, address: Value) -> Value {
         match element {
             Element::F32 | Element::I32 => self.b.ins().load(scalar_type(element), flags(), address, 0),
+            Element::Bf16 => unreachable!("{REFUSED}"),
             Element::Bool => {
                 let byte = self.b.ins().uload8(types::I32, flags(), address, 0);
                 let set = self.b.ins().icmp_imm_u(IntCC::NotEqual, byte, 0);
@@ -113,6 +114,7 @@ impl Emitter<'_, '_> {
         let value = self.with_old(slot, value, address, 0, false);
         match element {
             Element::F32 | Element::I32 => self.b.ins().store(flags(), value, address, 0),
+            Element::Bf16 => unreachable!("{REFUSED}"),
             Element::Bool => {
                 let bit = self.b.ins().band_imm_u(value, 1);
                 self.b.ins().istore8(flags(), bit, address, 0)
@@ -133,6 +135,7 @@ impl Emitter<'_, '_> {
             (Element::F32, _) => self.b.ins().fadd(old, value),
             (Element::I32, _) => self.b.ins().iadd(old, value),
             (Element::Bool, _) => value,
+            (Element::Bf16, _) => unreachable!("{REFUSED}"),
         }
     }
 
@@ -168,6 +171,7 @@ impl Emitter<'_, '_> {
     fn load_contiguous(&mut self, element: Element, address: Value, lanes: &mut Lanes<'_>) -> Value {
         let address = self.lane_address(address, element.bytes() as i64, lanes);
         match element {
+            Element::Bf16 => unreachable!("{REFUSED}"),
             Element::F32 | Element::I32 => {
                 let kind = scalar_type(element);
                 let (kind, offset) = lanes.vector.map_or((kind, 0), |vector| (kind.by(4).expect("a vector type"), 16 * vector as i32));

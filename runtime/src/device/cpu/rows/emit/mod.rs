@@ -125,10 +125,14 @@ pub(super) fn flags() -> MemFlagsData {
     MemFlagsData::new().with_notrap()
 }
 
+/// Why no operand is stored as bf16.
+const REFUSED: &str = "a kernel with bf16 operands is refused when it is loaded";
+
 /// The type of one element as a value; a bool is a mask of 32 bits.
 fn scalar_type(element: Element) -> Type {
     match element {
         Element::F32 => types::F32,
+        Element::Bf16 => unreachable!("{REFUSED}"),
         Element::I32 | Element::Bool => types::I32,
     }
 }

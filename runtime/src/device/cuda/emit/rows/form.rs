@@ -104,10 +104,9 @@ fn work(kernel: &KernelData, rows: &Rows) -> Work {
 fn vectors(kernel: &KernelData, rows: &Rows, lanes: u64) -> bool {
     let Some(lane) = kernel.lane() else { return false };
     let scans = rows.nodes.values().any(|data| matches!(data, NodeData::Scan { .. }));
-    let near = kernel
-        .operands
-        .values()
-        .any(|operand| operand.element == Element::F32 && operand.strides[cranelift_entity::EntityRef::index(lane)] == 1);
+    let near = kernel.operands.values().any(|operand| {
+        matches!(operand.element, Element::F32 | Element::Bf16) && operand.strides[cranelift_entity::EntityRef::index(lane)] == 1
+    });
     lanes.is_multiple_of(VECTOR) && near && !scans
 }
 

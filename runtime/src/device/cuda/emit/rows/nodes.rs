@@ -80,7 +80,8 @@ impl Emitter<'_> {
 
     /// Whether four neighbours of an operand are one access.
     fn is_near(&self, slot: Slot) -> bool {
-        self.form.vector > 1 && self.kernel.operands[slot].element == Element::F32 && lane_stride(self.kernel, slot) == 1
+        let real = matches!(self.kernel.operands[slot].element, Element::F32 | Element::Bf16);
+        self.form.vector > 1 && real && lane_stride(self.kernel, slot) == 1
     }
 
     pub(super) fn is_vector_store(&self, effect: &Effect) -> bool {
@@ -268,6 +269,7 @@ impl Emitter<'_> {
         place.push_str(&gather.map(|gather| self.gathered(gather)).unwrap_or_default());
         let (read, none) = match self.kernel.operands[slot].element {
             Element::F32 => (format!("*({place})"), "0.0f"),
+            Element::Bf16 => (format!("(float)*({place})"), "0.0f"),
             Element::I32 => (format!("*({place})"), "0"),
             Element::Bool => (format!("*({place}) != 0"), "false"),
         };
