@@ -133,7 +133,7 @@ fn values(element: Element, count: usize, seed: u32, bound: i32) -> Vec<Scalar> 
         state >> 8
     };
     let mut one = || match element {
-        Element::F32 => Scalar::F((next() as f32 / 8_388_608.0 - 1.0) * 3.0),
+        Element::F32 | Element::Bf16 => Scalar::F((next() as f32 / 8_388_608.0 - 1.0) * 3.0),
         Element::I32 => Scalar::I(next() as i32 % bound),
         Element::Bool => Scalar::B(next() % 3 == 0),
     };

@@ -204,7 +204,7 @@ impl Plain<'_> {
             let there = index[moved.dim.index()] + moved.by;
             if !moved.wrap && !(0..size).contains(&there) {
                 return match operand.element {
-                    Element::F32 => F(0.0),
+                    Element::F32 | Element::Bf16 => F(0.0),
                     Element::I32 => I(0),
                     Element::Bool => B(false),
                 };
