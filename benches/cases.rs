@@ -78,7 +78,9 @@ impl Case {
         let shown = |sources: &Sources, wrong: &[meshwright_grammar::Diagnostic]| meshwright_grammar::render(wrong, sources, false, 100);
         let tree = tree.map_err(|wrong| shown(&sources, &wrong))?;
         let mut marks = vec![("parse", began)];
-        let compiled = meshwright_compiler::compile(&tree, &overrides, &mut |stage| marks.push((stage, Instant::now())));
+        let compiled = meshwright_compiler::compile(&tree, &overrides, meshwright_compiler::Target::Cpu, &mut |stage| {
+            marks.push((stage, Instant::now()))
+        });
         marks.push(("", Instant::now()));
         let compiled = compiled.map_err(|wrong| shown(&sources, &wrong))?;
         let stages = marks.windows(2).map(|pair| (pair[0].0, (pair[1].1 - pair[0].1).as_secs_f64()));

@@ -2,6 +2,7 @@
 
 use crate::outcome::{Outcome, as_json, print_json, print_line};
 use crate::spec::SpecArguments;
+use meshwright_compiler::Target;
 use serde_json::json;
 
 #[derive(clap::Args)]
@@ -12,7 +13,7 @@ pub struct Arguments {
 
 /// Compiles and says that all is well, or what is not.
 pub fn run(arguments: &Arguments, json: bool) -> Outcome {
-    let loaded = arguments.spec.compile(json)?;
+    let loaded = arguments.spec.compile(Target::Cpu, json)?;
     let plan = &loaded.compiled.plan;
     let summary = meshwright_plan::summary::summary(plan);
     let parameters = summary.parameters.0 + summary.parameters.1;

@@ -3,6 +3,7 @@
 
 use crate::outcome::{Failure, Outcome, print_json, print_text};
 use crate::spec::SpecArguments;
+use meshwright_compiler::Target;
 use meshwright_compiler::explain::{Exchanged, Explained, Layer, Tensor};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -76,7 +77,7 @@ fn code((code, title, explanation): &Entry, json: bool) {
 
 fn of_spec(arguments: &Arguments, spec: &str, what: &str, json: bool) -> Outcome {
     let spec = SpecArguments { spec: PathBuf::from(spec), set: arguments.set.clone(), timings: false };
-    let loaded = spec.compile(json)?;
+    let loaded = spec.compile(Target::Cpu, json)?;
     let explained = meshwright_compiler::explain::explain(&loaded.compiled, &loaded.sources, what).map_err(|names| {
         let near = meshwright_grammar::word::nearest(what, names.iter().map(String::as_str));
         let hint = near.map_or_else(|| format!("there are {}", names.join(", ")), |near| format!("did you mean '{near}'?"));

@@ -1,6 +1,6 @@
 //! `meshwright plan SPEC`: the lowered plan, or what it was lowered from.
 
-use crate::outcome::{Failure, Outcome, print_json, print_text};
+use crate::outcome::{Outcome, print_json, print_text};
 use crate::spec::{Loaded, SpecArguments};
 use crate::target::Target;
 use meshwright_plan::print;
@@ -60,23 +60,18 @@ impl Stage {
 /// Compiles and prints.
 pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     let (stage, target) = (arguments.show, arguments.target);
-    if target != Target::Cpu && !matches!(stage, Stage::Kernels) {
-        let message =
-            format!("--target {target} chooses the kernels' text; what --show {} shows is the same for all targets", stage.name());
-        return Err(Failure::Usage(message));
-    }
-    let mut loaded = arguments.spec.compile(json)?;
+    let mut loaded = arguments.spec.compile(target.plans(), json)?;
     loaded.timing.begin("print");
-    let text = match target.text(&loaded.compiled.plan)? {
-        Some(text) => text,
-        None => show(&loaded, stage),
+    let text = match stage {
+        Stage::Kernels => target.text(&loaded.compiled.plan)?,
+        _ => None,
     };
+    let text = text.unwrap_or_else(|| show(&loaded, stage));
     loaded.timing.end();
     if json {
         let plan = &loaded.compiled.plan;
-        let target = matches!(stage, Stage::Kernels).then(|| target.to_string());
         let hash = print::content_hash(plan);
-        print_json(&json!({ "model": plan.name, "hash": hash, "stage": stage.name(), "target": target, "text": text }));
+        print_json(&json!({ "model": plan.name, "hash": hash, "stage": stage.name(), "target": target.to_string(), "text": text }));
     } else {
         print_text(&text);
     }

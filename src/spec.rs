@@ -2,7 +2,7 @@
 
 use crate::outcome::{Failure, show};
 use crate::timing::Timing;
-use meshwright_compiler::Compiled;
+use meshwright_compiler::{Compiled, Target};
 use meshwright_grammar::tree::Expr;
 use meshwright_grammar::{Diagnostic, Sources, Span, Spec};
 use meshwright_plan::Mesh;
@@ -67,9 +67,9 @@ impl SpecArguments {
     }
 
     /// Reads and compiles; warnings are shown unless they go into JSON.
-    pub fn compile(&self, json: bool) -> Result<Loaded, Failure> {
+    pub fn compile(&self, target: Target, json: bool) -> Result<Loaded, Failure> {
         let Opened { sources, tree, overrides, mut timing } = self.open()?;
-        let result = meshwright_compiler::compile(&tree, &overrides, &mut |stage| timing.begin(stage));
+        let result = meshwright_compiler::compile(&tree, &overrides, target, &mut |stage| timing.begin(stage));
         timing.end();
         match result {
             Ok(compiled) => {
@@ -98,15 +98,15 @@ impl SpecArguments {
 
 impl Opened {
     /// Compiles with further overrides, without a word about warnings.
-    pub fn compile(&self, more: &[(String, Expr)]) -> Result<Compiled, Failure> {
+    pub fn compile(&self, target: Target, more: &[(String, Expr)]) -> Result<Compiled, Failure> {
         let overrides = [&self.overrides[..], more].concat();
-        meshwright_compiler::compile(&self.tree, &overrides, &mut |_| {})
+        meshwright_compiler::compile(&self.tree, &overrides, target, &mut |_| {})
             .map_err(|diagnostics| Failure::Spec(diagnostics, self.sources.clone()))
     }
 
-    /// Compiles for one device: every axis of the mesh has size 1.
+    /// Compiles for one processor: every axis of the mesh has size 1.
     pub fn compile_alone(&self, mesh: &Mesh) -> Result<Compiled, Failure> {
-        self.compile(&alone(mesh))
+        self.compile(Target::Cpu, &alone(mesh))
     }
 }
 

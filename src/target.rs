@@ -1,6 +1,7 @@
 //! `--target`: what kernels are made for.
 
 use crate::outcome::Failure;
+use meshwright_compiler as compiler;
 use meshwright_plan::Plan;
 use meshwright_runtime::device::Device;
 use meshwright_runtime::device::cuda::driver::Gpu;
@@ -45,6 +46,14 @@ impl fmt::Display for Target {
 }
 
 impl Target {
+    /// What plans are made for.
+    pub fn plans(self) -> compiler::Target {
+        match self {
+            Target::Cpu => compiler::Target::Cpu,
+            Target::Cuda(_) => compiler::Target::Cuda,
+        }
+    }
+
     /// The text of a plan's kernels in the target's language; none for the CPU, whose machine code has no text but the plan's.
     ///
     /// It needs no GPU, and is the same for all architectures so far.

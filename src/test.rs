@@ -4,6 +4,7 @@
 
 use crate::outcome::{Failure, Outcome, print_json, print_line, print_text};
 use crate::spec::SpecArguments;
+use meshwright_compiler::Target;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -72,7 +73,7 @@ fn find(path: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
 
 fn judge(spec: PathBuf, accept: bool, json: bool) -> Result<Verdict, Failure> {
     let snapshot = spec.with_extension("plan");
-    let loaded = SpecArguments { spec, set: Vec::new(), timings: false }.compile(json)?;
+    let loaded = SpecArguments { spec, set: Vec::new(), timings: false }.compile(Target::Cpu, json)?;
     let text = meshwright_plan::print::print(&loaded.compiled.plan);
     let old = std::fs::read_to_string(&snapshot).ok();
     if old.as_deref() == Some(text.as_str()) {

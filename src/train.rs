@@ -42,7 +42,7 @@ pub struct Arguments {
 
 /// Compiles, opens the data, trains, writes the weights.
 pub fn run(arguments: &Arguments, json: bool) -> Outcome {
-    let mut loaded = arguments.spec.compile(json)?;
+    let mut loaded = arguments.spec.compile(arguments.target.plans(), json)?;
     let gpu = arguments.target.open()?;
     let began = Instant::now();
     loaded.timing.begin("data");
@@ -163,7 +163,8 @@ fn record(arguments: &Arguments, loaded: &Loaded, folder: &RunFolder) -> Outcome
     }
     folder.write_spec(&text)?;
     folder.write_plan(&meshwright_plan::print::print(&loaded.compiled.plan))?;
-    if loaded.compiled.plan.mesh.ranks() > 1 {
+    // what predicts is one processor's
+    if loaded.compiled.plan.mesh.ranks() > 1 || arguments.target != Target::Cpu {
         let alone = arguments.spec.open()?.compile_alone(&loaded.compiled.plan.mesh)?;
         folder.write_prediction(&meshwright_plan::print::print(&alone.plan))?;
     }

@@ -6,6 +6,7 @@
 use crate::outcome::{Failure, Outcome, print_json, print_text};
 use crate::spec::{SpecArguments, alone};
 use crate::target::{self, Target};
+use meshwright_compiler as compiler;
 use meshwright_compiler::shrink::{self, Shrunk};
 use meshwright_plan::Plan;
 use meshwright_plan::print::{human, mesh_text};
@@ -57,7 +58,8 @@ struct Verdict {
 /// Shrinks, runs twice, compares.
 pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     let opened = arguments.spec.open()?;
-    let mesh = opened.compile(&[])?.plan.mesh;
+    let (many, one) = (arguments.target.plans(), compiler::Target::Cpu);
+    let mesh = opened.compile(one, &[])?.plan.mesh;
     let ranks = mesh.ranks();
     if ranks == 1 && arguments.target == Target::Cpu {
         return Err(Failure::Usage(format!(
@@ -74,7 +76,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     let gpu = arguments.target.open()?;
     let shrunk = if arguments.full { Shrunk::default() } else { shrink::shrink(&opened.tree, &opened.overrides) };
     let single = [shrunk.overrides.clone(), alone(&mesh)].concat();
-    let plans = [opened.compile(&shrunk.overrides)?.plan, opened.compile(&single)?.plan];
+    let plans = [opened.compile(many, &shrunk.overrides)?.plan, opened.compile(one, &single)?.plan];
     let verdict = compare(plans, gpu, shrunk, arguments.seed)?;
     if json {
         print_json(&verdict.json());

@@ -34,10 +34,25 @@ pub struct Compiled {
     pub warnings: Vec<Diagnostic>,
 }
 
+/// What a plan is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    /// A processor: numbers that are rounded to bf16 are kept as f32.
+    #[default]
+    Cpu,
+    /// NVIDIA GPUs: they are kept in two bytes.
+    Cuda,
+}
+
 /// A spec's files and overrides (`train.steps`, `dims.Layers`, `init`) → its plan, or all errors of the first stage that finds any.
 ///
 /// `begin` hears the name of each stage when it starts; what it does with it (a clock, a progress bar) is its own business.
-pub fn compile(spec: &Spec, overrides: &[(String, Expr)], begin: &mut dyn FnMut(&'static str)) -> Result<Compiled, Vec<Diagnostic>> {
+pub fn compile(
+    spec: &Spec,
+    overrides: &[(String, Expr)],
+    target: Target,
+    begin: &mut dyn FnMut(&'static str),
+) -> Result<Compiled, Vec<Diagnostic>> {
     begin("model");
     let (model, warnings) = model::elaborate(&spec.files, overrides, Mode { training: true, batch: None })?;
     let (evaluated, _) = model::elaborate(&spec.files, overrides, Mode { training: false, batch: None })?;
@@ -49,9 +64,13 @@ pub fn compile(spec: &Spec, overrides: &[(String, Expr)], begin: &mut dyn FnMut(
     let evaluate = graph::build(&evaluated, false)?;
     let predict = predicted.map(|model| graph::build(&model, false)).transpose()?;
     begin("shard");
-    let (sharded, found) = shard::shard(graph.clone(), &model.settings).map_err(|errors| [errors, warnings.clone()].concat())?;
-    let (evaluate, _) = shard::shard(evaluate, &model.settings)?;
-    let predict = predict.map(shard::ir::Sharded::alone);
+    let (mut sharded, found) = shard::shard(graph.clone(), &model.settings).map_err(|errors| [errors, warnings.clone()].concat())?;
+    let (mut evaluate, _) = shard::shard(evaluate, &model.settings)?;
+    let mut predict = predict.map(shard::ir::Sharded::alone);
+    if target == Target::Cuda {
+        let all = [Some(&mut sharded), Some(&mut evaluate), predict.as_mut()];
+        all.into_iter().flatten().for_each(|sharded| memory::half::halve(&mut sharded.graph));
+    }
     begin("emit");
     let plan = emit::emit(emit::Graphs { train: &sharded, evaluate: Some(&evaluate), predict: predict.as_ref() });
     begin("verify");

@@ -2,7 +2,7 @@
 //!
 //! Requires readable files. Ensures that names in diagnostics are relative to the given folder, so that snapshots hold no machine's paths.
 
-use meshwright_compiler::{Compiled, shrink};
+use meshwright_compiler::{Compiled, Target, shrink};
 use meshwright_grammar::tree::Expr;
 use meshwright_grammar::{Diagnostic, Sources, Spec, render};
 use std::path::Path;
@@ -12,9 +12,13 @@ pub type Outcome = (Sources, Result<Compiled, Vec<Diagnostic>>);
 
 /// Compiles the file `name` of `folder` with overrides.
 pub fn compile_in(folder: &Path, name: &str, set: &[(String, String)]) -> Outcome {
+    compile_for(Target::Cpu, folder, name, set)
+}
+
+fn compile_for(target: Target, folder: &Path, name: &str, set: &[(String, String)]) -> Outcome {
     let (mut sources, tree) = read(folder, name);
     let overrides = overrides(set, &mut sources);
-    let result = tree.and_then(|tree| meshwright_compiler::compile(&tree, &overrides?, &mut |_| {}));
+    let result = tree.and_then(|tree| meshwright_compiler::compile(&tree, &overrides?, target, &mut |_| {}));
     (sources, result)
 }
 
@@ -35,17 +39,28 @@ fn overrides(set: &[(String, String)], sources: &mut Sources) -> Result<Vec<(Str
 
 /// Compiles a file that must compile.
 pub fn compile(path: &Path, set: &[(&str, &str)]) -> Compiled {
+    compile_to(Target::Cpu, path, set)
+}
+
+/// The same for a target.
+pub fn compile_to(target: Target, path: &Path, set: &[(&str, &str)]) -> Compiled {
     let (folder, name) = parts(path);
     let set: Vec<(String, String)> = set.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-    let (sources, result) = compile_in(folder, &name, &set);
+    let (sources, result) = compile_for(target, folder, &name, &set);
     result.unwrap_or_else(|diagnostics| panic!("{name} with {set:?}:\n{}", render(&diagnostics, &sources, false, 100)))
 }
 
 /// Compiles a file as small as `meshwright verify` makes it.
-pub fn compile_shrunk(path: &Path) -> Compiled {
+pub fn compile_shrunk(target: Target, path: &Path, set: &[(&str, &str)]) -> Compiled {
     let (folder, name) = parts(path);
-    let (sources, tree) = read(folder, &name);
-    let small = |tree: Spec| meshwright_compiler::compile(&tree, &shrink::shrink(&tree, &[]).overrides, &mut |_| {});
+    let (mut sources, tree) = read(folder, &name);
+    let set: Vec<(String, String)> = set.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    let own = overrides(&set, &mut sources);
+    let small = |tree: Spec| {
+        let own = own?;
+        let small = shrink::shrink(&tree, &own).overrides;
+        meshwright_compiler::compile(&tree, &[own, small].concat(), target, &mut |_| {})
+    };
     tree.and_then(small).unwrap_or_else(|diagnostics| panic!("{name} made small:\n{}", render(&diagnostics, &sources, false, 100)))
 }
 

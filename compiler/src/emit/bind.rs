@@ -9,6 +9,7 @@ use crate::memory::aligned;
 use crate::memory::frames::{self, Place, bytes_of};
 use crate::memory::state::{Block, State};
 use crate::model::ir::Port;
+use crate::op::Type;
 use crate::shard::ir::Level;
 use meshwright_plan::Region;
 use meshwright_plan::program::{Address, CallAccumulate};
@@ -197,7 +198,8 @@ impl<'a> Binder<'a> {
         match self.placed.frames.cotangents[port] {
             Some(Place::Carry(offset)) => at(regions.carries, offset),
             Some(Place::Input(_) | Place::Unread) | None => {
-                regions.need_zeros(bytes_of(self.placed.graph, &self.placed.graph.ports[port]));
+                let wide = Type::real(self.placed.graph.ports[port].dims.clone());
+                regions.need_zeros(bytes_of(self.placed.graph, &wide));
                 at(regions.zeros, 0)
             }
         }

@@ -212,7 +212,7 @@ pub fn inputs(train: &Placed, regions: &Regions) -> Vec<Input> {
         }
         let bound = match ty.element {
             crate::op::Element::Index(dim) => Some(graph.dims[dim].size),
-            crate::op::Element::Real | crate::op::Element::Bool | crate::op::Element::Integer => None,
+            crate::op::Element::Real | crate::op::Element::Half | crate::op::Element::Bool | crate::op::Element::Integer => None,
         };
         Input { name: name.clone(), element: Model::stored(ty.element), bound, dims, region: regions.data[at] }
     };

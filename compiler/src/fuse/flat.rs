@@ -100,7 +100,10 @@ fn separable(program: &Program, flat: Dim) -> bool {
         insts.any(|inst| matches!(inst.op, Op::Reduce(..)) && inst.results[0] == value)
     };
     let read = program.body.insts.iter().flat_map(|inst| &inst.args).any(|arg| reduced(*arg));
-    let added = program.outputs.iter().all(|(role, value)| accumulates(*role) != program.body.ty(*value).has(flat));
+    let added = program
+        .outputs
+        .iter()
+        .all(|(role, value)| accumulates(*role, program.body.ty(*value).element) != program.body.ty(*value).has(flat));
     !read && added
 }
 

@@ -16,7 +16,7 @@ pub(super) fn gradient(rewriter: &mut Rewriter<'_>, attention: &Attention, args:
         let missing: Vec<Dim> = shared.iter().copied().filter(|dim| !types[at].has(*dim)).collect();
         let own = &rewriter.body.ty(args[at]).dims;
         if !missing.is_empty() {
-            let all = Type::real(missing.iter().chain(own).copied().collect());
+            let all = Type { element: rewriter.body.ty(args[at]).element, dims: missing.iter().chain(own).copied().collect() };
             wide[at] = rewriter.copy(args[at], all, origin);
             results[at].dims = missing.into_iter().chain(types[at].dims.iter().copied()).collect();
         }

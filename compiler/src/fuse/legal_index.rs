@@ -49,7 +49,7 @@ fn segments(rewriter: &mut Rewriter<'_>, into: Dim, [index, value]: [Value; 2], 
         value
     } else {
         let rest = rewriter.body.ty(value).dims.iter().copied().filter(|dim| !kept.contains(dim));
-        let layout = Type::real(rest.chain(kept.iter().copied()).collect());
+        let layout = Type { element: rewriter.body.ty(value).element, dims: rest.chain(kept.iter().copied()).collect() };
         rewriter.copy(value, layout, origin)
     };
     let whole = Type::real(batch.iter().copied().chain([into]).chain(kept.iter().copied()).collect());
@@ -145,7 +145,7 @@ fn through(rewriter: &mut Rewriter<'_>, over: Dim, [table, index]: [Value; 2], t
 pub(super) fn cumsum(rewriter: &mut Rewriter<'_>, dim: Dim, arg: Value, ty: Type, origin: Origin, reverse: bool) -> Value {
     let from = rewriter.body.ty(arg).clone();
     let real = Type::real(from.dims.clone());
-    let whole = from.element != Element::Real;
+    let whole = !from.element.is_real();
     let arg = if whole { rewriter.map(Map::Real, &[arg], real.clone(), origin) } else { arg };
     let target = if whole { real.clone() } else { ty.clone() };
     let running = rewriter.push(Op::Index(Index::Cumsum(dim)), vec![arg], target.clone(), origin);

@@ -29,10 +29,11 @@ pub fn legalise(program: &Program, dims: &Dims, batch: Dim) -> Program {
     Program { body: Body { values: program.body.values, insts: alive }, ..program }
 }
 
-/// Whether contributions of several calls add up under this role.
-pub fn accumulates(role: Role) -> bool {
+/// Whether contributions of several calls add up under this role. A cotangent in two bytes has only one.
+pub fn accumulates(role: Role, element: Element) -> bool {
     match role {
-        Role::ParamGrad(_) | Role::WeightGrad(_) | Role::Report(_) | Role::Total(_) | Role::SquareSum => true,
+        Role::ParamGrad(_) => element != Element::Half,
+        Role::WeightGrad(_) | Role::Report(_) | Role::Total(_) | Role::SquareSum => true,
         Role::Param(_) | Role::Weight(_) | Role::Result(_) | Role::Stash(_) | Role::ResultGrad(_) => false,
         Role::Peak(_) | Role::Next(_) | Role::Rest | Role::Gradient | Role::Moment(_) | Role::Factor | Role::Piece | Role::Whole => false,
     }
@@ -162,7 +163,7 @@ impl<'a> Rewriter<'a> {
             return self.same(arg, ty, origin);
         }
         let from = self.body.ty(arg).clone();
-        if from.element == Element::Real {
+        if from.element.is_real() {
             return self.push(Op::Reduce(op, over.to_vec()), vec![arg], ty, origin);
         }
         let real = self.map(Map::Real, &[arg], Type::real(from.dims), origin);
@@ -170,7 +171,7 @@ impl<'a> Rewriter<'a> {
             Reduce::Argmax => self.push(Op::Reduce(op, over.to_vec()), vec![real], ty, origin),
             Reduce::Sum | Reduce::Max | Reduce::Min => {
                 let reduced = self.push(Op::Reduce(op, over.to_vec()), vec![real], Type::real(ty.dims.clone()), origin);
-                if ty.element == Element::Real { reduced } else { self.map(Map::Int, &[reduced], ty, origin) }
+                if ty.element.is_real() { reduced } else { self.map(Map::Int, &[reduced], ty, origin) }
             }
         }
     }
@@ -210,7 +211,7 @@ impl<'a> Rewriter<'a> {
                 let shared = |dim: &&Dim| args.iter().all(|arg| self.body.ty(*arg).has(**dim));
                 let (batch, rest): (Vec<Dim>, Vec<Dim>) =
                     self.body.ty(*arg).dims.iter().filter(|dim| !chosen.contains(dim)).partition(shared);
-                let layout = Type::real([batch, chosen.clone(), rest].concat());
+                let layout = Type { element: self.body.ty(*arg).element, dims: [batch, chosen.clone(), rest].concat() };
                 self.copy(*arg, layout, origin)
             })
             .collect()
@@ -292,7 +293,7 @@ impl<'a> Rewriter<'a> {
             }
         }
         for (role, value) in &mut wanted {
-            if accumulates(*role) {
+            if accumulates(*role, self.body.ty(*value).element) {
                 *value = self.factor_inside(*value);
             }
         }
@@ -321,10 +322,11 @@ impl<'a> Rewriter<'a> {
     fn output(&mut self, role: Role, value: Value, uses: &SecondaryMap<Value, u32>, in_place: bool, bound: &mut Vec<Value>) -> Value {
         let view = self.view(value);
         let base = view.base;
-        let makes = |inst: &Inst| !is_free(&inst.op) && (adds(&inst.op) || !accumulates(role));
+        let accumulates = accumulates(role, self.body.ty(value).element);
+        let makes = |inst: &Inst| !is_free(&inst.op) && (adds(&inst.op) || !accumulates);
         let computed = self.def(base).is_some_and(makes);
         let covers = view.covers(self.body.ty(value), self.body.ty(base), self.dims);
-        let private = !(accumulates(role) || in_place) || uses[base] == 1;
+        let private = !(accumulates || in_place) || uses[base] == 1;
         let (ty, origin) = (self.body.ty(value).clone(), self.def(base).map_or(Origin::from_u32(0), |inst| inst.origin));
         let direct = computed && covers && private && !bound.contains(&base);
         let chosen = if direct { base } else { self.copy(value, ty, origin) };

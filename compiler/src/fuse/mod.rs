@@ -2,7 +2,7 @@
 //!
 //! In: a [`crate::graph::ir::Program`]. Out: an [`ir::Fused`]: launches of kernels over buffers that compute the same.
 //!
-//! The order: [`flat`] (rows and lanes for programs over one long dim) → [`legalise`] (what kernels can say) → [`view`] and [`facts`] (analyses) → [`group`] (who shares a kernel) → `again` (what is computed twice) → [`storage`] (what is kept
+//! The order: [`flat`] (rows and lanes for programs over one long dim) → [`legalise`] (what kernels can say) → `rounding` (what stores round) → [`view`] and [`facts`] (analyses) → [`group`] (who shares a kernel) → `again` (what is computed twice) → [`storage`] (what is kept
 //! in memory) → one lowering per skeleton: [`rows`], [`contract`], [`attention`], [`segmented`], `collective` → [`in_place`]. Nothing here depends on the machine that compiles
 //! or runs; work is cut by shapes only.
 //!
@@ -25,6 +25,7 @@ mod legal_index;
 pub mod legalise;
 mod name;
 pub mod print;
+mod rounding;
 pub mod rows;
 mod segmented;
 pub mod space;
@@ -53,7 +54,8 @@ pub fn fuse(program: &Program, dims: &Dims, step: Step) -> Fused {
 }
 
 fn fuse_whole(program: &Program, dims: &Dims, step: Step) -> Fused {
-    let legal = legalise::legalise(program, dims, step.batch);
+    let mut legal = legalise::legalise(program, dims, step.batch);
+    rounding::absorb(&mut legal);
     let mut facts = Facts::new(&legal, dims);
     let groups = group::group(&facts);
     again::mark(&mut facts, &groups);

@@ -94,8 +94,9 @@ fn agree<T: PartialEq>(a: Option<T>, b: Option<T>) -> Option<Option<T>> {
 pub fn units(facts: &Facts<'_>, index: usize) -> Vec<(Space, Option<How>)> {
     let inst = facts.inst(index);
     let result = inst.results[0];
-    let adds = facts.role[result].filter(|role| accumulates(*role)).map(|_| Adds::ByCall);
-    let adds = adds.or(facts.target[result].and_then(|target| facts.role[target]).filter(|role| accumulates(*role)).map(|_| Adds::ByCall));
+    let adds =
+        |value: Value| facts.role[value].filter(|role| accumulates(*role, facts.program.body.ty(value).element)).map(|_| Adds::ByCall);
+    let adds = adds(result).or(facts.target[result].and_then(adds));
     let plain = |dims: &[Dim], inner| Space { dims: dims.iter().copied().collect(), adds, inner, ..Space::default() };
     match &inst.op {
         Op::Reduce(op, over) => reductions(facts, *op, over, inst.args[0], adds),

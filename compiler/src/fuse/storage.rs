@@ -51,7 +51,7 @@ impl Storage {
         for (role, value) in facts.program.inputs.iter().chain(&facts.program.outputs) {
             let known = storage.buffers.iter().find(|(_, data)| data.role == Some(*role)).map(|(buffer, _)| buffer);
             let buffer = known.unwrap_or_else(|| storage.buffer(facts, *value, name_of(facts, *role), Some(*role)));
-            let adds = accumulates(*role) && facts.def[*value].is_some();
+            let adds = accumulates(*role, facts.program.body.ty(*value).element) && facts.def[*value].is_some();
             storage.spots[*value] = Some(storage.whole(facts, *value, buffer, adds));
         }
         for value in kept {

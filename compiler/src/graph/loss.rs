@@ -119,7 +119,7 @@ impl Site<'_> {
     fn number(&mut self, mask: Value) -> Value {
         let ty = self.body.ty(mask).clone();
         match ty.element {
-            Element::Real => mask,
+            Element::Real | Element::Half => mask,
             Element::Bool | Element::Index(_) | Element::Integer => self.push(Op::Map(Map::Real), &[mask], Type::real(ty.dims)),
         }
     }

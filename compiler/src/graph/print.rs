@@ -123,6 +123,7 @@ fn inst(inst: &Inst, body: &Body, names: &SecondaryMap<Value, String>, dims: &Di
 pub fn ty(ty: &Type, dims: &Dims) -> String {
     let element = match ty.element {
         Element::Real => "real".to_string(),
+        Element::Half => "bf16".to_string(),
         Element::Bool => "bool".to_string(),
         Element::Index(dim) => format!("index({})", name(dim, dims)),
         Element::Integer => "integer".to_string(),

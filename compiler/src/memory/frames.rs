@@ -111,19 +111,19 @@ fn place_cotangents(graph: &Graph, frames: &mut Frames) {
     for call in graph.calls.iter().rev() {
         let Some(backward) = &graph.segments[segment_of(call)].backward else { continue };
         let mut free: Vec<Port> = call.results.clone();
-        for (role, _) in &backward.outputs {
+        for (role, value) in &backward.outputs {
             let Role::ParamGrad(param) = role else { continue };
             let port = call.args[*param as usize];
             if frames.cotangents[port].is_none() {
-                frames.cotangents[port] = Some(dead_result(graph, frames, &mut free, port));
+                let bytes = bytes_of(graph, backward.body.ty(*value));
+                frames.cotangents[port] = Some(dead_result(graph, frames, &mut free, bytes));
             }
         }
     }
 }
 
 /// The place of a result of equal size, or a new one.
-fn dead_result(graph: &Graph, frames: &mut Frames, free: &mut Vec<Port>, port: Port) -> Place {
-    let bytes = bytes_of(graph, &graph.ports[port]);
+fn dead_result(graph: &Graph, frames: &mut Frames, free: &mut Vec<Port>, bytes: u64) -> Place {
     let fits = |result: &Port| bytes_of(graph, &graph.ports[*result]) == bytes && matches!(frames.ports[*result], Some(Place::Carry(_)));
     match free.iter().position(fits) {
         Some(at) => frames.ports[free.remove(at)].unwrap_or(Place::Unread),

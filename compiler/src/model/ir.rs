@@ -167,6 +167,7 @@ impl Model {
     pub fn stored(element: Element) -> meshwright_plan::Element {
         match element {
             Element::Real => meshwright_plan::Element::F32,
+            Element::Half => meshwright_plan::Element::Bf16,
             Element::Bool => meshwright_plan::Element::Bool,
             Element::Index(_) | Element::Integer => meshwright_plan::Element::I32,
         }

@@ -127,6 +127,7 @@ fn name(body: &Body, value: Value) -> String {
 pub fn ty(ty: &Type, dims: &Dims) -> String {
     let element = match ty.element {
         Element::Real => "real".to_string(),
+        Element::Half => "bf16".to_string(),
         Element::Bool => "bool".to_string(),
         Element::Index(dim) => format!("index({})", dims[dim].name),
         Element::Integer => "integer".to_string(),

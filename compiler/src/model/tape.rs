@@ -245,7 +245,7 @@ impl Tape {
     /// Reals of integers or truth values; reals as they are.
     pub fn as_real(&mut self, value: Value) -> Value {
         match self.ty(value).element {
-            Element::Real => value,
+            Element::Real | Element::Half => value,
             Element::Bool | Element::Index(_) | Element::Integer => self.map(Map::Real, &[value], Element::Real),
         }
     }
@@ -305,6 +305,7 @@ impl Tape {
     pub fn spell(&self, ty: &Type) -> String {
         let element = match ty.element {
             Element::Real => String::new(),
+            Element::Half => "bf16".to_string(),
             Element::Bool => "bool".to_string(),
             Element::Index(dim) => format!("index({})", self.dims[dim].name),
             Element::Integer => "integer".to_string(),

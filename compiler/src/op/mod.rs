@@ -60,12 +60,24 @@ pub type Origins = PrimaryMap<Origin, OriginData>;
 pub enum Element {
     /// A number that can be differentiated.
     Real,
+    /// The same, rounded to bf16 and kept in two bytes. Only [`crate::memory::half`] makes such types.
+    Half,
     /// A truth value.
     Bool,
     /// An integer that ranges over a dim.
     Index(Dim),
     /// Any other integer: what arithmetic on positions gives.
     Integer,
+}
+
+impl Element {
+    /// Whether it is a real number, however it is stored.
+    pub fn is_real(self) -> bool {
+        match self {
+            Element::Real | Element::Half => true,
+            Element::Bool | Element::Index(_) | Element::Integer => false,
+        }
+    }
 }
 
 /// Element type and dims in layout order (no dim twice).

@@ -5,6 +5,7 @@
 use crate::emulate::parallel::in_parallel;
 use crate::folder::{files, root, shown};
 use crate::spec;
+use meshwright_compiler::Target;
 use meshwright_plan::Plan;
 use meshwright_plan::kernel::{KernelData, Role, Skeleton};
 use meshwright_plan::mesh::Mesh;
@@ -41,17 +42,21 @@ const MESHES: [&str; 8] = [
 /// Points of a kernel that takes few rows.
 const MOST_POINTS: u64 = 1 << 20;
 
-/// All of them but collectives, which ranks run together: of the examples in a small size, and their `rows` kernels in full width, too.
+/// All of them but collectives, which ranks run together: of the examples in a small size, and their `rows` kernels in full width, too; in f32 and
+/// in bf16.
 pub fn all() -> Vec<Found> {
     let examples = files(&root().join("examples"), "mesh");
     let meshes = MESHES.iter().map(|name| root().join(format!("tests/cases/meshes/{name}.mesh")));
     let small = examples.iter().map(|path| (path.clone(), Size::Small));
     let wide = examples.iter().map(|path| (path.clone(), Size::Wide));
-    let specs: Vec<(PathBuf, Size)> = small.chain(meshes.map(|path| (path, Size::Own))).chain(wide).collect();
-    let plans = in_parallel(specs.len(), |at| specs[at].1.plan(&specs[at].0));
+    let exact: Vec<(PathBuf, Size)> = small.chain(meshes.map(|path| (path, Size::Own))).chain(wide).collect();
+    let specs =
+        ["f32", "bf16"].map(|precision| exact.iter().map(move |(path, size)| (path.clone(), *size, precision))).into_iter().flatten();
+    let specs: Vec<(PathBuf, Size, &str)> = specs.collect();
+    let plans = in_parallel(specs.len(), |at| specs[at].1.plan(&specs[at].0, specs[at].2));
     let mut known = BTreeSet::new();
     let mut all = Vec::new();
-    for (plan, (path, size)) in plans.into_iter().zip(&specs) {
+    for (plan, (path, size, _)) in plans.into_iter().zip(&specs) {
         let kernels = plan.kernels.values().filter_map(|kernel| size.kernel(kernel));
         kernels.for_each(|kernel| add(&mut all, &mut known, path, &plan, kernel));
     }
@@ -70,10 +75,11 @@ enum Size {
 }
 
 impl Size {
-    fn plan(self, path: &Path) -> Plan {
+    fn plan(self, path: &Path, precision: &str) -> Plan {
+        let set = [("train.precision", precision)];
         match self {
-            Size::Small => spec::compile_shrunk(path).plan,
-            Size::Own | Size::Wide => spec::compile(path, &[]).plan,
+            Size::Small => spec::compile_shrunk(Target::Cuda, path, &set).plan,
+            Size::Own | Size::Wide => spec::compile_to(Target::Cuda, path, &set).plan,
         }
     }
 

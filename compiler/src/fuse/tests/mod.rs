@@ -40,7 +40,7 @@ fn check(build: &Build) -> Fused {
     for by_call in [false, true] {
         let mut given: Vec<(Role, Vec<f64>)> = inputs.iter().map(|(role, tensor)| (*role, tensor.data.clone())).collect();
         let before = if by_call { 1.0 } else { 0.0 };
-        for (role, tensor) in expected.iter().filter(|(role, _)| accumulates(*role)) {
+        for (role, tensor) in expected.iter().filter(|(role, tensor)| accumulates(*role, tensor.element)) {
             given.push((*role, vec![if by_call { 1.0 } else { f64::NAN }; tensor.data.len()]));
         }
         let got = evaluate(&fused, &given, &context, by_call);
@@ -56,7 +56,7 @@ fn compare(expected: &[(Role, Tensor)], got: &[(Role, Vec<f64>)], before: f64, f
             continue;
         }
         let (_, data) = got.iter().find(|(other, _)| other == role).unwrap_or_else(|| panic!("{role:?} has a buffer"));
-        let before = if accumulates(*role) { before } else { 0.0 };
+        let before = if accumulates(*role, tensor.element) { before } else { 0.0 };
         for (at, got) in data.iter().take(tensor.data.len()).enumerate() {
             let wanted: f64 = before + same_role.iter().map(|tensor| tensor.data[at]).sum::<f64>();
             let close = (wanted - got).abs() <= 1e-6 * (1.0 + wanted.abs());
@@ -118,7 +118,7 @@ impl Numbers {
         // sums of squares are not negative
         let low = if matches!(role, Role::SquareSum | Role::Moment(_)) { 0.0 } else { -1.0 };
         let data = (0..ty.elements(dims)).map(|_| match ty.element {
-            Element::Real => low + self.next(2001) as f64 / 1000.0,
+            Element::Real | Element::Half => low + self.next(2001) as f64 / 1000.0,
             Element::Bool => self.next(2) as f64,
             Element::Index(dim) => self.next(dims[dim].size) as f64,
             Element::Integer => self.next(7) as f64 - 3.0,

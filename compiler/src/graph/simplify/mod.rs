@@ -102,7 +102,7 @@ impl<'a> Rewriter<'a> {
         let op = match element {
             Element::Real => Op::Const(number),
             Element::Integer | Element::Index(_) if number.abs() < 2f64.powi(31) => Op::Integer(number as i64),
-            Element::Integer | Element::Index(_) | Element::Bool => return None,
+            Element::Integer | Element::Index(_) | Element::Bool | Element::Half => return None,
         };
         number.is_finite().then(|| self.make(op, Vec::new(), Type { element, dims: Vec::new() }))
     }

@@ -287,7 +287,7 @@ pub fn inputs(model: &Model) -> Vec<(String, Tensor)> {
     let mut make = |input: &Input| {
         let ty = &model.ports[input.port];
         let mut one = || match ty.element {
-            Element::Real => 2.0 * next() - 1.0,
+            Element::Real | Element::Half => 2.0 * next() - 1.0,
             Element::Bool => (next() * 2.0).floor(),
             Element::Index(dim) => (next() * model.dims[dim].size as f64).floor(),
             Element::Integer => (next() * 10.0).floor(),

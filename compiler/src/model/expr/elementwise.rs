@@ -32,9 +32,9 @@ impl Elaborator<'_> {
         let element = self.tape.ty(arg).element;
         let value = match (op, element) {
             (UnaryOp::Not, Element::Bool) => self.tape.map(Map::Not, &[arg], Element::Bool),
-            (UnaryOp::Negate, Element::Real) => self.tape.real_map(Map::Neg, &[arg]),
+            (UnaryOp::Negate, Element::Real | Element::Half) => self.tape.real_map(Map::Neg, &[arg]),
             (UnaryOp::Negate, Element::Index(_) | Element::Integer) => self.tape.map(Map::Neg, &[arg], Element::Integer),
-            (UnaryOp::Negate, Element::Bool) | (UnaryOp::Not, Element::Real | Element::Index(_) | Element::Integer) => {
+            (UnaryOp::Negate, Element::Bool) | (UnaryOp::Not, Element::Real | Element::Half | Element::Index(_) | Element::Integer) => {
                 let needed = if op == UnaryOp::Not { "bool" } else { "real" };
                 let ty = self.tape.ty(arg).clone();
                 return Err(self.errors.stop(wrong::element(
@@ -140,7 +140,7 @@ impl Elaborator<'_> {
             return (a, b, Element::Bool);
         }
         let whole = |this: &Self, value: Value| match this.tape.ty(value).element {
-            Element::Real => this.tape.whole_constant(value),
+            Element::Real | Element::Half => this.tape.whole_constant(value),
             Element::Index(_) | Element::Integer | Element::Bool => None,
         };
         if !real && (ea != Element::Real || eb != Element::Real) {
@@ -242,7 +242,7 @@ impl Elaborator<'_> {
                     &ty,
                 )));
             }
-            (false, Element::Real | Element::Index(_) | Element::Integer) => {
+            (false, Element::Real | Element::Half | Element::Index(_) | Element::Integer) => {
                 let real = self.tape.as_real(arg);
                 self.tape.real_map(map, &[real])
             }
@@ -288,7 +288,7 @@ impl Elaborator<'_> {
         let (a, b, element) = self.same_element(a, b, false);
         let value = match element {
             Element::Integer | Element::Index(_) => self.tape.push(Op::Map(Map::Rem), vec![a, b], Type { element: Element::Integer, dims }),
-            Element::Real | Element::Bool => {
+            Element::Real | Element::Half | Element::Bool => {
                 let quotient = self.tape.push(Op::Map(Map::Div), vec![a, b], Type::real(dims.clone()));
                 let whole = self.tape.real_map(Map::Floor, &[quotient]);
                 let part = self.tape.push(Op::Map(Map::Mul), vec![whole, b], Type::real(dims.clone()));

@@ -55,7 +55,9 @@ impl Elaborator<'_> {
             (Element::Index(dim), _) => Ok(dim),
             (Element::Integer, Some(said)) => Ok(said),
             (Element::Integer, None) => Err(self.errors.stop(operators::index_range(span, args.callee))),
-            (Element::Real | Element::Bool, _) => Err(self.errors.stop(wrong::element(span, &self.tape, "an index", "an index", &ty))),
+            (Element::Real | Element::Half | Element::Bool, _) => {
+                Err(self.errors.stop(wrong::element(span, &self.tape, "an index", "an index", &ty)))
+            }
         }
     }
 

@@ -51,7 +51,7 @@ impl Elaborator<'_> {
         self.here(args.span);
         let value = if mean { self.tape.as_real(counted) } else { counted };
         let element = match self.tape.ty(value).element {
-            Element::Real | Element::Bool => Element::Real,
+            Element::Real | Element::Half | Element::Bool => Element::Real,
             Element::Index(_) | Element::Integer => Element::Integer,
         };
         let left = self.tape.ty(value).dims.iter().filter(|dim| !dims.contains(dim)).copied().collect();
