@@ -3,6 +3,7 @@
 //! Requires an NVRTC where `meshwright doctor` finds one, or in `target/nvrtc`, or a `python3` whose pip can fetch the wheel into that folder.
 //! Where none of these is so, the tests fail and say it: a kernel that nobody compiled is not a tested one.
 
+use super::cuda::attention::on_tensor_cores;
 use super::folder::{Scratch, files, root, shown};
 use super::spec::compile;
 use meshwright_runtime::device::cuda::Arch;
@@ -124,11 +125,25 @@ fn every_kernel_of_every_example_compiles_for_blackwell_without_tensor_memory() 
     every_kernel_compiles("sm_120");
 }
 
+/// No example needs all sizes and masks: those that the emulator plays.
+#[test]
+fn attention_on_tensor_cores_compiles_for_all() {
+    let (compiler, source) = (compiler(), on_tensor_cores());
+    for arch in ["sm_80", "sm_90a", "sm_100a", "sm_120"] {
+        let arch: Arch = arch.parse().expect("an architecture");
+        let compiled = compiler.compile(&source, arch).unwrap_or_else(|why| panic!("for {arch}: {why}"));
+        for function in source.kernels.values().flatten() {
+            let usage = compiled.usage.iter().find(|usage| usage.function == function.name).expect("the function");
+            fits(function, usage, arch).unwrap_or_else(|why| panic!("for {arch}: {} {why}: {usage:?}", function.name));
+        }
+    }
+}
+
 /// One function behind a prelude.
 fn small(body: &str) -> Source {
     let text = format!("extern \"C\" __global__ void k0_small(float* a) {{\n    {body}\n}}\n");
     let function = Function { name: "k0_small".into(), text, grid: 1, threads: 32, shared: 0 };
-    Source { prelude: "// nothing\n".into(), kernels: [vec![function]].into_iter().collect(), coordinates: Vec::new() }
+    Source { hardware: "", prelude: "// nothing\n".into(), kernels: [vec![function]].into_iter().collect(), coordinates: Vec::new() }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::narrow;
 use meshwright_plan::Element;
-use meshwright_plan::kernel::{Access, KernelData, Slot};
+use meshwright_plan::kernel::{Access, KernelData, Role, Skeleton, Slot};
 use meshwright_runtime::device::alone::Memory;
 
 /// Of the norm.
@@ -40,6 +40,7 @@ fn one(kernel: &KernelData, slot: Slot, [given, got]: [&Memory; 2], [wide, wante
         (Access::Scratch, _) => Ok(()),
         (Access::Read, _) if given.bytes() == got.bytes() => Ok(()),
         (Access::Read, _) => Err("is only read, and was written".into()),
+        (_, Element::F32) if rounds_weights(kernel, slot) => norms(got, wanted, ROUNDED),
         (_, Element::F32) => norms(got, wanted, RELATIVE),
         (_, Element::Bf16) => norms(wide, wanted, ROUNDED),
         (_, Element::I32) => match got.words().iter().zip(wanted.words()).position(|(got, wanted)| *got != wanted) {
@@ -51,6 +52,14 @@ fn one(kernel: &KernelData, slot: Slot, [given, got]: [&Memory; 2], [wide, wante
             Some(at) => Err(format!("[{at}] is {}, not {}", got.bytes()[at], wanted.bytes()[at])),
         },
     }
+}
+
+/// Whether an operand is a sum of products whose factors are rounded on the way: with operands of two bytes probabilities are, and their gradients.
+fn rounds_weights(kernel: &KernelData, slot: Slot) -> bool {
+    let attends = matches!(kernel.skeleton, Skeleton::Attention(_) | Skeleton::AttentionGrad(_));
+    let narrow = kernel.operands.values().any(|operand| operand.access == Access::Read && operand.element == Element::Bf16);
+    let mut dims = kernel.dims.values().zip(&kernel.operands[slot].strides);
+    attends && narrow && dims.any(|(dim, stride)| matches!(dim.role, Role::Feature | Role::Value) && *stride != 0)
 }
 
 /// By norm over the numbers; what is none must be the same.

@@ -3,6 +3,7 @@
 //! Requires a C++ compiler (see `emulate`) and no GPU. Ensures for every kernel, written and added to: the same bits in every
 //! order of threads, i32 and bool as the CPU has them, f32 to rounding by norm (bf16 to its own), nothing else written.
 
+pub mod attention;
 mod compare;
 mod kernels;
 mod narrow;

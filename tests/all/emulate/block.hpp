@@ -48,7 +48,7 @@ enum class State { ready, at_warp, at_block, done };
 struct Copy {
     unsigned char* to;
     const unsigned char* from;
-    unsigned bytes, group;
+    unsigned bytes, size, group;
 };
 
 struct Thread {

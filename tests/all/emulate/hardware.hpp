@@ -13,6 +13,10 @@ static inline unsigned mw_bf16x2(float low, float high) { return mw_bf16_bits(lo
 static inline float mw_bf16_low(unsigned pair) { return __uint_as_float(pair << 16); }
 static inline float mw_bf16_high(unsigned pair) { return __uint_as_float(pair & 0xffff0000u); }
 
+static inline int mw_block_again() { return (int)blockIdx.x; }
+
+static inline float mw_exp2(float x) { return exp2f(x); }
+
 // The nearest number with ten bits of mantissa, ties away from zero.
 static inline unsigned mw_tf32(float x) { return x != x ? 0x7fffffffu : (__float_as_uint(x) + 0x1000u) & ~0x1fffu; }
 
@@ -114,16 +118,20 @@ static inline void mw_ldmatrix_x4_trans(unsigned r[4], const void* row) { mw_pla
 
 // ---- Copies to shared memory that go on beside the thread. They are made when they are waited for; until then there is poison.
 
-// `bytes` of 16 are copied, the rest is zeroed.
-static inline void mw_cp_async16(void* to, const void* from, unsigned bytes = 16) {
-    using namespace mw_play;
+namespace mw_play {
+static void copy(void* to, const void* from, unsigned bytes, unsigned size) {
     Thread& thread = *self;
-    if ((uintptr_t)to % 16 || (uintptr_t)from % 16 || !in_shared(to) || bytes > 16)
+    if ((uintptr_t)to % size || (uintptr_t)from % size || !in_shared(to) || bytes > size)
         MW_FAIL("thread %u: a copy is misaligned, or not to shared memory", thread.index.x);
     if (thread.copying == MOST_COPIES) MW_FAIL("thread %u: too many copies at once", thread.index.x);
-    poison((unsigned char*)to, (unsigned char*)to + 16);
-    copies[thread.index.x][thread.copying++] = {(unsigned char*)to, (const unsigned char*)from, bytes, thread.group};
+    poison((unsigned char*)to, (unsigned char*)to + size);
+    copies[thread.index.x][thread.copying++] = {(unsigned char*)to, (const unsigned char*)from, bytes, size, thread.group};
 }
+}  // namespace mw_play
+
+// `bytes` of 16, or of 4, are copied, the rest is zeroed.
+static inline void mw_cp_async16(void* to, const void* from, unsigned bytes = 16) { mw_play::copy(to, from, bytes, 16); }
+static inline void mw_cp_async4(void* to, const void* from, unsigned bytes = 4) { mw_play::copy(to, from, bytes, 4); }
 static inline void mw_cp_async_commit() { mw_play::self->group++; }
 // All groups but the last `N` have arrived.
 template <int N> static inline void mw_cp_async_wait() {
@@ -137,7 +145,7 @@ template <int N> static inline void mw_cp_async_wait() {
             own[kept++] = copy;
             continue;
         }
-        memset(copy.to, 0, 16);
+        memset(copy.to, 0, copy.size);
         memcpy(copy.to, copy.from, copy.bytes);
     }
     thread.copying = kept;

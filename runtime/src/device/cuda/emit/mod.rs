@@ -28,6 +28,8 @@ pub const MEMBERS: usize = 64;
 /// The CUDA C of a plan.
 #[derive(Clone, Debug)]
 pub struct Source {
+    /// Instructions beyond CUDA C, each behind a function, where something uses them; tests put their own in its place.
+    pub hardware: &'static str,
     /// What all functions need: types, reductions, random numbers.
     pub prelude: String,
     /// The functions of every kernel, in the order in which they are launched.
@@ -56,7 +58,7 @@ impl Source {
     #[must_use]
     pub fn text(&self) -> String {
         let functions = self.kernels.values().flatten().map(|function| format!("\n{}", function.text));
-        self.prelude.clone() + &functions.collect::<String>()
+        self.hardware.to_string() + &self.prelude + &functions.collect::<String>()
     }
 }
 
@@ -68,10 +70,17 @@ pub fn source(plan: &Plan) -> Result<Source, (String, String)> {
     let coordinates = coordinates::of_plan(plan);
     let scalars: Vec<String> = plan.scalars.iter().map(|definition| definition.name.clone()).collect();
     let names = Names { scalars: &scalars, coordinates: &coordinates };
-    let one =
-        |(number, kernel): (Kernel, &KernelData)| functions(plan, number.as_u32(), kernel, names).map_err(|why| (kernel.name.clone(), why));
+    let one = |(number, kernel): (Kernel, &KernelData)| functions(plan, number, kernel, names).map_err(|why| (kernel.name.clone(), why));
     let kernels = plan.kernels.iter().map(one).collect::<Result<_, _>>()?;
-    Ok(Source { prelude: prelude::text(plan, coordinates.len(), scalars.len()), kernels, coordinates })
+    let prelude = prelude::text(plan, coordinates.len(), scalars.len());
+    Ok(Source { hardware: prelude::hardware(plan), prelude, kernels, coordinates })
+}
+
+/// Whether all operands of a kernel are placed at multiples of 16 bytes, as the parameters of programs are unless they hold input, wherever a
+/// program launches it.
+fn aligned(plan: &Plan, kernel: Kernel) -> bool {
+    let launches = plan.programs.values().flat_map(|program| &program.launches).filter(|launch| launch.kernel == kernel);
+    launches.flat_map(|launch| &launch.places).all(|place| place.offset.is_multiple_of(16))
 }
 
 /// What functions read from a step by number.
@@ -81,12 +90,13 @@ struct Names<'a> {
     coordinates: &'a [Coordinate],
 }
 
-fn functions(plan: &Plan, number: u32, kernel: &KernelData, names: Names<'_>) -> Result<Vec<Function>, String> {
+fn functions(plan: &Plan, own: Kernel, kernel: &KernelData, names: Names<'_>) -> Result<Vec<Function>, String> {
+    let number = own.as_u32();
     match &kernel.skeleton {
         Skeleton::Rows(body) => rows::emit(number, kernel, body, names),
         Skeleton::Contract { alpha } => contract::emit(number, kernel, *alpha),
-        Skeleton::Attention(shape) => attention::forward(number, kernel, shape, names),
-        Skeleton::AttentionGrad(shape) => attention::backward(number, kernel, shape, names),
+        Skeleton::Attention(shape) => attention::forward(number, kernel, shape, names, aligned(plan, own)),
+        Skeleton::AttentionGrad(shape) => attention::backward(number, kernel, shape, names, aligned(plan, own)),
         Skeleton::Segmented => segmented::emit(number, kernel),
         Skeleton::Collective(collective) => collective::emit(number, kernel, collective, plan.mesh.size(&collective.axes)),
     }

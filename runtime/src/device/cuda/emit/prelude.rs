@@ -1,8 +1,17 @@
 //! The text in front of all functions.
 
-use super::{MEMBERS, attention, contract};
+use super::{MEMBERS, aligned, attention, contract};
 use meshwright_plan::Plan;
 use meshwright_plan::kernel::Skeleton;
+
+/// What a plan's functions use of the hardware.
+pub(super) fn hardware(plan: &Plan) -> &'static str {
+    if attends_on_tensor_cores(plan) { include_str!("hardware.cuh") } else { "" }
+}
+
+fn attends_on_tensor_cores(plan: &Plan) -> bool {
+    plan.kernels.iter().any(|(number, kernel)| attention::on_tensor_cores(kernel, aligned(plan, number)))
+}
 
 /// What a plan's functions use, for so many coordinates and scalars.
 pub(super) fn text(plan: &Plan, coordinates: usize, scalars: usize) -> String {
@@ -12,9 +21,12 @@ pub(super) fn text(plan: &Plan, coordinates: usize, scalars: usize) -> String {
     let attends = any(|skeleton| matches!(skeleton, Skeleton::Attention(_) | Skeleton::AttentionGrad(_)));
     let sizes = [("COORDINATES", size(coordinates)), ("SCALARS", size(scalars)), ("MEMBERS", MEMBERS)];
     let mut text = sizes.map(|(name, size)| format!("#define MW_{name} {size}\n")).concat() + include_str!("prelude.cuh");
-    for (needed, template) in
-        [(contracts || attends, include_str!("tiles.cuh")), (contracts, contract::TEMPLATE), (attends, attention::TEMPLATE)]
-    {
+    for (needed, template) in [
+        (contracts || attends, include_str!("tiles.cuh")),
+        (contracts, contract::TEMPLATE),
+        (attends, attention::TEMPLATE),
+        (attends_on_tensor_cores(plan), attention::MMA_TEMPLATE),
+    ] {
         text += if needed { template } else { "" };
     }
     text

@@ -50,7 +50,7 @@ fn source() -> Source {
         shared: 0,
     };
     let kernels = [vec![function("k0_first")], vec![function("k1_second")]].into_iter().collect();
-    Source { prelude: "// one\n// two\n".into(), kernels, coordinates: Vec::new() }
+    Source { hardware: "", prelude: "// one\n// two\n".into(), kernels, coordinates: Vec::new() }
 }
 
 fn complaint(log: &str) -> (String, String) {

@@ -51,6 +51,22 @@ impl Shape {
         self.key.size
     }
 
+    /// Elements of a query or a key.
+    pub(super) fn features(&self) -> usize {
+        self.feature.size
+    }
+
+    /// Elements of a value.
+    pub(super) fn values(&self) -> usize {
+        self.value.size
+    }
+
+    /// Whether features and values of an operand, whichever it has, lie side by side.
+    pub(super) fn has_dense_columns(&self, operand: usize) -> bool {
+        let (_, _, columns) = self.views()[operand];
+        columns.strides[operand] == 1
+    }
+
     /// Batches and key-value heads.
     pub(super) fn batches(&self) -> usize {
         points(&self.batch)

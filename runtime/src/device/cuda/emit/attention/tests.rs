@@ -2,12 +2,17 @@
 
 use super::super::{Function, Names};
 use super::{backward, forward};
+use meshwright_plan::Element;
 use meshwright_plan::kernel::{Attention, KernelData, Skeleton};
 use meshwright_plan::mesh::Coordinate;
 
 /// Forward or backward over 130 queries and 70 keys, two batches of two key-value heads with three query heads each.
 fn kernel(grad: bool, feature: usize, mask: &str) -> KernelData {
-    let dims = format!("batch [B 2, H 2] m [G 3] query [S 130] key [T 70] feature [D {feature}] value [E 24] scale 0.25 {mask}");
+    sized(grad, [feature, 24], mask)
+}
+
+fn sized(grad: bool, [feature, value]: [usize; 2], mask: &str) -> KernelData {
+    let dims = format!("batch [B 2, H 2] m [G 3] query [S 130] key [T 70] feature [D {feature}] value [E {value}] scale 0.25 {mask}");
     let inputs = "q: f32[B, S, H, G, D]; k: f32[B, T, H, D]; v: f32[B, T, H, E]";
     let results = "out: f32[B, S, H, G, E]; lse: f32[B, H, G, S]";
     let gradients = "dq: f32[B, S, H, G, D]; dk: f32[B, T, H, D]; dv: f32[B, T, H, E]";
@@ -23,8 +28,8 @@ fn kernel(grad: bool, feature: usize, mask: &str) -> KernelData {
 fn emit(kernel: &KernelData, coordinates: &[Coordinate]) -> Result<Vec<Function>, String> {
     let names = Names { scalars: &[], coordinates };
     match &kernel.skeleton {
-        Skeleton::Attention(attention) => forward(7, kernel, attention, names),
-        Skeleton::AttentionGrad(attention) => backward(7, kernel, attention, names),
+        Skeleton::Attention(attention) => forward(7, kernel, attention, names, true),
+        Skeleton::AttentionGrad(attention) => backward(7, kernel, attention, names, true),
         _ => panic!("the kernel is not attention"),
     }
 }
@@ -80,4 +85,34 @@ fn wide_features_and_wrong_operands_are_refused() {
     let (mut grad, plain) = (kernel(true, 16, ""), kernel(false, 16, ""));
     grad.skeleton = plain.skeleton;
     assert_eq!(emit(&grad, &[]).expect_err("ten operands"), "it has 10 operands, not 5");
+}
+
+/// All operands but `lse` and `dots` in two bytes.
+fn narrow(mut kernel: KernelData) -> KernelData {
+    let wide = ["lse", "dots"];
+    kernel
+        .operands
+        .values_mut()
+        .filter(|operand| !wide.contains(&operand.name.as_str()))
+        .for_each(|operand| operand.element = Element::Bf16);
+    kernel
+}
+
+#[test]
+fn bf16_goes_to_tensor_cores_where_rows_are_aligned() {
+    let names = Names { scalars: &[], coordinates: &[] };
+    let given = |kernel: &KernelData, aligned: bool| {
+        let Skeleton::AttentionGrad(attention) = &kernel.skeleton else { panic!("the kernel is a gradient") };
+        let functions = backward(7, kernel, attention, names, aligned).expect("functions");
+        let of = |function: Function| (function.text.contains("mw_attention_mma_"), function.grid, function.threads, function.shared);
+        functions.into_iter().map(of).collect::<Vec<_>>()
+    };
+    let kernel = |feature: usize| narrow(sized(true, [feature, 32], "causal"));
+    // 16 queries a block of dots; 80 keys in three warps, 130 queries in two blocks of four
+    let stages = 2 * 64 * 2 * (48 + 32) + 1024;
+    let wanted = vec![(true, 98, 256, 0), (true, 4, 96, stages + 96 * (8 + 64)), (true, 24, 128, stages + 128 * 8)];
+    assert_eq!(given(&kernel(48), true), wanted);
+    assert!(given(&kernel(48), false).iter().all(|function| !function.0), "a place may be anywhere");
+    assert!(given(&kernel(40), true).iter().all(|function| !function.0), "rows of 40 are no strips of 16");
+    assert!(given(&self::kernel(true, 48, ""), true).iter().all(|function| !function.0), "f32 stays f32");
 }
