@@ -68,6 +68,12 @@ const CASES: [Case; 16] = [
 /// Scores so far apart that the largest one is renewed in the middle of a row; exponentials of the gradient's random `lse` would be infinite.
 const STEEP: Case = Case { rows: [250, 250], settings: "scale 3 causal", ..PLAIN };
 
+/// Of the size of models that are trained, too large to be played: GPT-2's, and Llama 3's 8B.
+const LARGE: [Case; 2] = [
+    Case { heads: [8, 12, 1], rows: [1024, 1024], ..PLAIN },
+    Case { heads: [2, 8, 4], rows: [8192, 8192], columns: [128, 128], settings: "scale 0.0884 causal", ..PLAIN },
+];
+
 /// Cases that do not suit.
 const OTHERS: [Case; 5] = [
     Case { stored: ["f32", "bf16"], ..PLAIN },
@@ -113,9 +119,10 @@ impl Case {
     }
 }
 
-/// The source of all cases for tensor cores.
+/// The source of all cases for tensor cores, and of large ones.
 pub fn on_tensor_cores() -> Source {
-    source(&Plan { kernels: CASES.iter().flat_map(Case::kernels).collect(), ..Plan::default() }).expect("functions")
+    let kernels = CASES.iter().chain(&LARGE).flat_map(Case::kernels).collect();
+    source(&Plan { kernels, ..Plan::default() }).expect("functions")
 }
 
 #[test]

@@ -45,12 +45,13 @@ template <class S, class G, int WARPS, int M> struct mw_room {
     static constexpr int bytes = lent + (G::keys ? rows * S::v::columns * 2 : 0);
 };
 
-// Sums of a block's own rows from `first` on.
+// Sums of the own rows of the block that begins at row `block`.
 template <class S, class G, int WARPS, int M>
 __device__ __forceinline__ void mw_slopes(const mw_given& given, int block, unsigned char* memory, const mw_step* step, float (&sums_one)[M][S::q::columns / 8][4], float (&sums_two)[M][S::v::columns / 8][4]) {
-    // registers that own rows and sums leave to scores and their gradients
-    constexpr int D = S::q::columns, E = S::v::columns, LEFT = 192 - M * (G::keys ? D * 3 / 4 + E / 2 : D * 3 / 4 + E / 4);
+    // registers that own rows and sums leave to scores and their gradients; with few more some architectures spill
+    constexpr int D = S::q::columns, E = S::v::columns, LEFT = G::keys ? 188 - M * (D * 3 / 4 + E / 2) : 192 - M * (D * 3 / 4 + E / 4);
     constexpr int PART = mw_part<(G::keys && LEFT > 32 * M ? 32 * M : LEFT), M>, N = PART / 8;
+    constexpr int tiles = (G::size + WARPS * M * 16 - 1) / (WARPS * M * 16);
     constexpr float SCALE = S::scale * MW_LOG2E;
     static_assert(!G::keys || WARPS * 32 >= MW_FAR, "there is a thread for each of a tile's queries");
     typedef mw_room<S, G, WARPS, M> room;
@@ -63,16 +64,17 @@ __device__ __forceinline__ void mw_slopes(const mw_given& given, int block, unsi
     int* kept = (int*)(memory + room::kept) + warp * M * 32;
     // a warp behind the last row has nothing to do
     if (first > last) row_begin = row_end = 0;
-    mw_sighted sighted = mw_keep(kept, M * 16, row_begin, row_end);
+    mw_keep(kept, M * 16, row_begin, row_end);
     auto bring = [&](int round, int far, int stage) {
-        int member = G::keys ? round : given.member;
-        mw_bring<typename G::far_one, MW_FAR, WARPS * 32>(memory, stage, given.far_one + G::far_one::at(given.batch, member), far, threadIdx.x);
-        mw_bring<typename G::far_two, MW_FAR, WARPS * 32>(memory, stage + room::two, given.far_two + G::far_two::at(given.batch, member), far, threadIdx.x);
+        // the block's number again: else places of its batch are held through the loop
+        int head = mw_block_again() / tiles, batch = G::keys ? head : head / S::members, member = G::keys ? round : head % S::members;
+        mw_bring<typename G::far_one, MW_FAR, WARPS * 32>(memory, stage, given.far_one + G::far_one::at(batch, member), far, threadIdx.x);
+        mw_bring<typename G::far_two, MW_FAR, WARPS * 32>(memory, stage + room::two, given.far_two + G::far_two::at(batch, member), far, threadIdx.x);
         if (!G::keys || threadIdx.x >= MW_FAR) return;
         int query = far + threadIdx.x, bytes = query < S::query::size ? 4 : 0;
         unsigned char* to = memory + stage + room::numbers + threadIdx.x * 4;
-        mw_cp_async4(to, given.lse + S::lse::at(given.batch, member) + query * S::lse::row, bytes);
-        mw_cp_async4(to + MW_FAR * 4, given.dots + S::scratch::at(given.batch, member) + query * S::scratch::row, bytes);
+        mw_cp_async4(to, given.lse + S::lse::at(batch, member) + query * S::lse::row, bytes);
+        mw_cp_async4(to + MW_FAR * 4, given.dots + S::scratch::at(batch, member) + query * S::scratch::row, bytes);
     };
     if (begin < end) bring(0, begin, 0);
     mw_strips<D, M> one;
@@ -108,6 +110,8 @@ __device__ __forceinline__ void mw_slopes(const mw_given& given, int block, unsi
         mw_cp_async_commit();
         #pragma unroll 1
         for (int part = 0; part < MW_FAR; part += PART) {
+            // read again each time: registers are rare here
+            mw_sighted sighted = mw_kept(kept, M * 16);
             if (sighted.nothing(far + part, far + part + PART)) continue;
             float scores[M][N][4] = {}, slopes[M][N][4] = {};
             mw_inner<E>(slopes, two, memory, stage + room::two + part * E * 2);

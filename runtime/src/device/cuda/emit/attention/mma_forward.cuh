@@ -15,14 +15,16 @@ struct mw_sighted {
     __device__ __forceinline__ bool everything(int from, int to) const { return from >= inner_begin && to <= inner_end; }
 };
 
-// Keeps a row's range for `mw_hide`, by the threads of a block that has so many rows; `rows` are a warp's.
-__device__ __forceinline__ mw_sighted mw_keep(int* kept, int rows, int begin, int end) {
-    int last = rows - 1;
-    if (threadIdx.x % 32 < rows) kept[threadIdx.x % 32 * 2] = begin, kept[threadIdx.x % 32 * 2 + 1] = end;
-    mw_sighted sighted = {__shfl_sync(0xffffffffu, begin, 0), __shfl_sync(0xffffffffu, end, last), __shfl_sync(0xffffffffu, begin, last),
-                          __shfl_sync(0xffffffffu, end, 0)};
+// Keeps the ranges of a warp's rows, of each by the lane of its number.
+__device__ __forceinline__ void mw_keep(int* kept, int rows, int begin, int end) {
+    if (threadIdx.x % 32 < rows) *(int2*)(kept + threadIdx.x % 32 * 2) = make_int2(begin, end);
     __syncwarp();
-    return sighted;
+}
+
+// What is kept of the first row and of the last one.
+__device__ __forceinline__ mw_sighted mw_kept(const int* kept, int rows) {
+    int2 first = *(const int2*)kept, last = *(const int2*)(kept + rows * 2 - 2);
+    return {first.x, last.y, last.x, first.y};
 }
 
 // Columns from `first` on that a row does not see become `hidden`.
@@ -121,7 +123,8 @@ __device__ __forceinline__ void mw_attention_mma(const mw_bf16* q, const mw_bf16
     mw_sight<S>(mw_min(first + lane, last), step, &row_begin, &row_end);
     // a warp behind the last query has nothing to do
     if (first > last) row_begin = row_end = 0;
-    mw_sighted sighted = mw_keep(kept, 32, row_begin, row_end);
+    mw_keep(kept, 32, row_begin, row_end);
+    mw_sighted sighted = mw_kept(kept, 32);
     mw_cp_async_wait<0>();
     __syncwarp();
     mw_own<D, 2, held> queries;
