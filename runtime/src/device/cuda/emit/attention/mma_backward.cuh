@@ -50,7 +50,7 @@ template <class S, class G, int WARPS, int M>
 __device__ __forceinline__ void mw_slopes(const mw_given& given, int block, unsigned char* memory, const mw_step* step, float (&sums_one)[M][S::q::columns / 8][4], float (&sums_two)[M][S::v::columns / 8][4]) {
     // registers that own rows and sums leave to scores and their gradients; with few more some architectures spill
     constexpr int D = S::q::columns, E = S::v::columns, LEFT = G::keys ? 188 - M * (D * 3 / 4 + E / 2) : 192 - M * (D * 3 / 4 + E / 4);
-    constexpr int PART = mw_part<(G::keys && LEFT > 32 * M ? 32 * M : LEFT), M>, N = PART / 8;
+    constexpr int PART = mw_part<(LEFT > 32 * M ? 32 * M : LEFT), M>, N = PART / 8;
     constexpr int tiles = (G::size + WARPS * M * 16 - 1) / (WARPS * M * 16);
     constexpr float SCALE = S::scale * MW_LOG2E;
     static_assert(!G::keys || WARPS * 32 >= MW_FAR, "there is a thread for each of a tile's queries");
