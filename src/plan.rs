@@ -1,7 +1,7 @@
 //! `meshwright plan SPEC`: the lowered plan, or what it was lowered from.
 
 use crate::outcome::{Outcome, print_json, print_text};
-use crate::spec::{Loaded, SpecArguments};
+use crate::spec::{Loaded, SpecArguments, placed};
 use crate::target::Target;
 use meshwright_plan::print;
 use serde_json::json;
@@ -62,8 +62,9 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     let (stage, target) = (arguments.show, arguments.target);
     let mut loaded = arguments.spec.compile(target.plans(), json)?;
     loaded.timing.begin("print");
+    let place = |error| placed(error, &loaded.compiled.behind, &loaded.sources);
     let text = match stage {
-        Stage::Kernels => target.text(&loaded.compiled.plan)?,
+        Stage::Kernels => target.text(&loaded.compiled.plan).map_err(place)?,
         _ => None,
     };
     let text = text.unwrap_or_else(|| show(&loaded, stage));

@@ -2,6 +2,8 @@
 
 use crate::outcome::{Failure, show};
 use crate::timing::Timing;
+use meshwright_compiler::emit::Behind;
+use meshwright_compiler::op::OriginData;
 use meshwright_compiler::{Compiled, Target};
 use meshwright_grammar::tree::Expr;
 use meshwright_grammar::{Diagnostic, Sources, Span, Spec};
@@ -9,6 +11,9 @@ use meshwright_plan::Mesh;
 use meshwright_plan::mesh::base;
 use meshwright_runtime::error::Error;
 use std::path::{Path, PathBuf};
+
+/// Lines that are shown of those behind one kernel.
+const PLACES: usize = 3;
 
 /// What every command that takes a spec accepts.
 #[derive(clap::Args, Clone)]
@@ -139,10 +144,68 @@ impl Loaded {
     }
 }
 
+/// An error at the lines of the spec whose kernel it is about. What no line of the user's stands behind, the standard library's layers and the
+/// optimizer, is named by its path.
+pub fn placed(error: Error, behind: &Behind, sources: &Sources) -> Failure {
+    let Error::Kernel { number: Some(number), .. } = error else { return error.into() };
+    let seen = |origin: &&OriginData| origin.span.is_some_and(|span| sources.get(span.file).is_some());
+    let (lines, others): (Vec<&OriginData>, Vec<&OriginData>) = behind[number].iter().partition(seen);
+    let mut paths: Vec<&str> = others.iter().map(|origin| origin.path.as_str()).filter(|path| !path.is_empty()).collect();
+    paths.dedup();
+    let part = if paths.is_empty() { String::new() } else { format!("it is part of {}; ", paths.join(" and ")) };
+    let help = part + &error.help();
+    if lines.is_empty() {
+        return Failure::Data(error.code().to_string(), error.to_string(), Some(help));
+    }
+    let diagnostic = Diagnostic::error(error.code(), error.to_string()).help(help);
+    let more = lines.len().saturating_sub(PLACES);
+    let label = |diagnostic: Diagnostic, (at, origin): (usize, &&OriginData)| {
+        let also = if more > 0 && at + 1 == PLACES { format!(", as are {more} more") } else { String::new() };
+        diagnostic.label(origin.span.unwrap_or_default(), format!("computed by this kernel, in {}{also}", origin.path))
+    };
+    Failure::Spec(vec![lines.iter().take(PLACES).enumerate().fold(diagnostic, label)], sources.clone())
+}
+
 /// The span of the longest prefix of a setting's path that the block has an entry for.
 fn nearest(spans: &[(String, Span)], setting: &str) -> Option<Span> {
     let entry = setting.strip_prefix("data.").unwrap_or(setting);
     let parts: Vec<&str> = entry.split('.').collect();
     let named = |name: &str| spans.iter().find(|(known, _)| known == name).map(|(_, span)| *span);
     (1..=parts.len()).rev().find_map(|length| named(&parts[..length].join("."))).or_else(|| named("data"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_cannot_be_made_is_shown_at_the_lines_that_it_computes() {
+        let spec = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/source-gpt.mesh"));
+        let Ok(loaded) = (SpecArguments { spec, set: Vec::new(), timings: false }).compile(Target::Cpu, false) else {
+            panic!("the example compiles")
+        };
+        let (mut lines, mut helps) = (Vec::new(), Vec::new());
+        for (number, kernel) in &loaded.compiled.plan.kernels {
+            let error = Error::Kernel { number: Some(number), name: kernel.name.clone(), why: "no".into() };
+            match placed(error, &loaded.compiled.behind, &loaded.sources) {
+                Failure::Spec(diagnostics, sources) => {
+                    let located = diagnostics[0].located(&sources);
+                    assert!((1..=PLACES).contains(&located.places.len()), "{number} {}", kernel.name);
+                    lines.extend(located.places.iter().map(|place| (kernel.name.clone(), sources_line(&sources, place.line))));
+                }
+                Failure::Data(code, _, help) => helps.push((code, help.unwrap_or_default())),
+                _ => panic!("{number} {} has another failure", kernel.name),
+            }
+        }
+        let shown = |name: &str, line: &str| lines.iter().any(|(known, text)| known == name && text.contains(line));
+        assert!(shown("softmax", "loss cross_entropy(logits, targets)") && shown("attention", "return attention(q, k,"), "{lines:?}");
+        for path in ["it is part of update; ", "it is part of SourceGpt.Block.before; "] {
+            assert!(helps.iter().any(|(code, help)| code == "run::kernel" && help.starts_with(path)), "{path}: {helps:?}");
+        }
+    }
+
+    fn sources_line(sources: &Sources, line: u32) -> String {
+        let file = sources.iter().next().map(|(_, file)| file.text.clone()).unwrap_or_default();
+        file.lines().nth(line as usize - 1).unwrap_or_default().to_string()
+    }
 }

@@ -57,13 +57,10 @@ impl Target {
     /// The text of a plan's kernels in the target's language; none for the CPU, whose machine code has no text but the plan's.
     ///
     /// It needs no GPU, and is the same for all architectures so far.
-    pub fn text(self, plan: &Plan) -> Result<Option<String>, Failure> {
+    pub fn text(self, plan: &Plan) -> Result<Option<String>, Error> {
         match self {
             Target::Cpu => Ok(None),
-            Target::Cuda(_) => match emit::source(plan) {
-                Ok(source) => Ok(Some(source.text())),
-                Err((name, why)) => Err(Error::Kernel { name, why }.into()),
-            },
+            Target::Cuda(_) => Ok(Some(emit::source(plan)?.text())),
         }
     }
 
@@ -85,15 +82,16 @@ impl Target {
     }
 }
 
-/// A device with a plan's kernels: the GPU that was taken, or this machine's processor.
-pub fn device(gpu: Option<Arc<dyn Context>>, plan: &Plan) -> Result<Device, Failure> {
-    Ok(match gpu {
-        Some(gpu) => Device::Cuda(Cuda::load(plan, gpu)?),
+/// A device with a plan's kernels: the GPU that was taken, or this machine's processor. `place` says where in a spec a kernel comes from that
+/// cannot be made.
+pub fn device(gpu: Option<Arc<dyn Context>>, plan: &Plan, place: &dyn Fn(Error) -> Failure) -> Result<Device, Failure> {
+    match gpu {
+        Some(gpu) => Cuda::load(plan, gpu).map(Device::Cuda).map_err(place),
         None => {
             crate::memory::fits(plan)?;
-            Device::cpu(plan)?
+            Device::cpu(plan).map_err(place)
         }
-    })
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `meshwright train SPEC`: compile and run.
 
 use crate::outcome::{Failure, Outcome, print_json, print_line};
-use crate::spec::{Loaded, SpecArguments};
+use crate::spec::{Loaded, SpecArguments, placed};
 use crate::target::{self, Target};
 use meshwright_compiler::model::settings;
 use meshwright_runtime::data::{self, Data};
@@ -77,7 +77,8 @@ fn prepare(arguments: &Arguments, loaded: &Loaded, gpu: Option<Arc<dyn Context>>
         return Err(Failure::Usage("--threads takes at least 1".into()));
     }
     let plan = &loaded.compiled.plan;
-    let device = target::device(gpu, plan)?;
+    let place = |error| placed(error, &loaded.compiled.behind, &loaded.sources);
+    let device = target::device(gpu, plan, &place)?;
     let pool = Pool::new(threads, !arguments.no_pin && threads <= cores);
     let mut fleet = Fleet::on(device, plan.clone(), pool, loaded.compiled.model.settings.train.seed)?;
     match &arguments.from {

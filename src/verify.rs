@@ -4,11 +4,11 @@
 //! the same random inputs, and loss and gradients are compared.
 
 use crate::outcome::{Failure, Outcome, print_json, print_text};
-use crate::spec::{SpecArguments, alone};
+use crate::spec::{SpecArguments, alone, placed};
 use crate::target::{self, Target};
-use meshwright_compiler as compiler;
 use meshwright_compiler::shrink::{self, Shrunk};
-use meshwright_plan::Plan;
+use meshwright_compiler::{self as compiler, Compiled};
+use meshwright_grammar::Sources;
 use meshwright_plan::print::{human, mesh_text};
 use meshwright_runtime::device::cuda::Context;
 use meshwright_runtime::execute::Fleet;
@@ -76,8 +76,8 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     let gpu = arguments.target.open()?;
     let shrunk = if arguments.full { Shrunk::default() } else { shrink::shrink(&opened.tree, &opened.overrides) };
     let single = [shrunk.overrides.clone(), alone(&mesh)].concat();
-    let plans = [opened.compile(many, &shrunk.overrides)?.plan, opened.compile(one, &single)?.plan];
-    let verdict = compare(plans, gpu, shrunk, arguments.seed)?;
+    let compiled = [opened.compile(many, &shrunk.overrides)?, opened.compile(one, &single)?];
+    let verdict = compare((compiled, &opened.sources), gpu, shrunk, arguments.seed)?;
     if json {
         print_json(&verdict.json());
     } else {
@@ -86,14 +86,20 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
     verdict.outcome()
 }
 
-fn compare(plans: [Plan; 2], gpu: Option<Arc<dyn Context>>, shrunk: Shrunk, seed: u64) -> Result<Verdict, Failure> {
-    let (name, mesh, ranks) = (plans[0].name.clone(), plans[0].mesh.clone(), plans[0].mesh.ranks());
+fn compare(
+    (compiled, sources): ([Compiled; 2], &Sources),
+    gpu: Option<Arc<dyn Context>>,
+    shrunk: Shrunk,
+    seed: u64,
+) -> Result<Verdict, Failure> {
+    let plan = &compiled[0].plan;
+    let (name, mesh, ranks) = (plan.name.clone(), plan.mesh.clone(), plan.mesh.ranks());
     let place = if gpu.is_some() { "of the GPU" } else { "of this machine" };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut fleets = Vec::new();
-    for (plan, gpu) in plans.into_iter().zip([gpu, None]) {
-        let device = target::device(gpu, &plan)?;
-        let mut fleet = Fleet::on(device, plan, Pool::new(threads, false), seed)?;
+    for (compiled, gpu) in compiled.into_iter().zip([gpu, None]) {
+        let device = target::device(gpu, &compiled.plan, &|error| placed(error, &compiled.behind, sources))?;
+        let mut fleet = Fleet::on(device, compiled.plan, Pool::new(threads, false), seed)?;
         fleet.initialise();
         compare::fill(&mut fleet, seed);
         fleets.push(fleet);

@@ -30,6 +30,8 @@ pub struct Compiled {
     pub sharded: shard::ir::Sharded,
     /// The plan, verified.
     pub plan: Plan,
+    /// What stands behind each of its kernels: not in the plan, which is the same wherever its spec's text stands.
+    pub behind: emit::Behind,
     /// What is no error but worth knowing.
     pub warnings: Vec<Diagnostic>,
 }
@@ -72,12 +74,12 @@ pub fn compile(
         all.into_iter().flatten().for_each(|sharded| memory::half::halve(&mut sharded.graph));
     }
     begin("emit");
-    let plan = emit::emit(emit::Graphs { train: &sharded, evaluate: Some(&evaluate), predict: predict.as_ref() });
+    let (plan, behind) = emit::emit(emit::Graphs { train: &sharded, evaluate: Some(&evaluate), predict: predict.as_ref() });
     begin("verify");
     meshwright_plan::verify::verify(&plan).map_err(|wrong| wrong.iter().map(bug).collect::<Vec<_>>())?;
     begin("prove");
     meshwright_plan::proof::prove(&plan).map_err(|wrong| wrong.iter().map(bug).collect::<Vec<_>>())?;
-    Ok(Compiled { model, graph, sharded, plan, warnings: [warnings, found].concat() })
+    Ok(Compiled { model, graph, sharded, plan, behind, warnings: [warnings, found].concat() })
 }
 
 /// The model without its losses and metrics: a prediction has no targets to compare with.

@@ -10,6 +10,7 @@ mod similar;
 pub use explain::CODES;
 pub use similar::closest;
 
+use meshwright_plan::Kernel;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -79,8 +80,8 @@ pub enum Error {
     Temperature { value: f32 },
     /// The system refuses so much memory.
     Memory { bytes: u64 },
-    /// The device cannot make a kernel: a bug of ours, or a plan of another version.
-    Kernel { name: String, why: String },
+    /// The device cannot make a kernel: a bug of ours, or a plan of another version. `number` is its place in the plan, where one is to blame.
+    Kernel { number: Option<Kernel>, name: String, why: String },
     /// What training on a GPU needs and this machine lacks: each with what to do.
     CudaMissing { missing: Vec<(String, String)> },
     /// A library of CUDA is there and does not work.

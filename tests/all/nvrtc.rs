@@ -5,7 +5,7 @@
 
 use super::cuda::attention::on_tensor_cores;
 use super::folder::{Scratch, files, root, shown};
-use super::spec::compile;
+use super::spec::{compile, compile_in};
 use meshwright_runtime::device::cuda::Arch;
 use meshwright_runtime::device::cuda::emit::{self, Function, Source};
 use meshwright_runtime::device::cuda::find::{Library, Machine, find};
@@ -183,15 +183,53 @@ fn a_cache_that_cannot_be_written_is_told() {
 fn complaints_name_the_kernel() {
     let compiler = Compiler::open(library(), None).expect("NVRTC");
     let complaint = |body: &str| compiler.compile(&small(body), "sm_90a".parse().expect("known")).expect_err("it must not compile");
-    let Error::Kernel { name, why } = complaint("a[0] = mw_missing(1.0f);") else { panic!("another error") };
+    let Error::Kernel { name, why, .. } = complaint("a[0] = mw_missing(1.0f);") else { panic!("another error") };
     assert_eq!(name, "k0_small");
     assert!(why.starts_with("identifier \"mw_missing\" is undefined") && why.contains(">     4 │     a[0] = mw_missing(1.0f);"), "{why}");
-    let Error::Kernel { name, why } =
+    let Error::Kernel { name, why, .. } =
         complaint("__shared__ float b[100000]; b[threadIdx.x] = a[0]; __syncthreads(); a[0] = b[a[1] > 0.0f];")
     else {
         panic!("another error")
     };
     assert!(name == "k0_small" && why.contains("shared data"), "{name}: {why}");
+}
+
+/// A model of two lines; the text behind its relu is to be found again.
+const LINES: &str = "dims {
+    Batch = 4
+    In    = 8
+}
+model Line(x: real[Batch, In], y: real[Batch]) -> [Batch] {
+    weight w: [In]
+    let guess = relu(dot(x, w, over: In))
+    loss (guess - y) ^ 2
+    return guess
+}
+";
+
+#[test]
+fn a_kernel_that_is_refused_is_known_by_its_lines() {
+    let scratch = Scratch::new("nvrtc-lines");
+    scratch.write("line.mesh", LINES);
+    let (sources, compiled) = compile_in(&scratch.path(""), "line.mesh", &[]);
+    let compiled = compiled.unwrap_or_else(|wrong| panic!("{}", meshwright_grammar::render(&wrong, &sources, false, 100)));
+    let compiler = Compiler::open(library(), None).expect("NVRTC");
+    let mut found = Vec::new();
+    for kernel in compiled.plan.kernels.keys() {
+        let mut source = emit::source(&compiled.plan).expect("kernels that are emitted");
+        let function = &mut source.kernels[kernel][0];
+        function.text = function.text.replacen(") {\n", ") {\n    mw_missing();\n", 1);
+        let refused = compiler.compile(&source, "sm_80".parse().expect("known")).expect_err("it must not compile");
+        let Error::Kernel { number, why, .. } = refused else { panic!("another error: {refused}") };
+        assert!(number == Some(kernel) && why.contains("mw_missing"), "{kernel}: {number:?}: {why}");
+        let spans: Vec<&str> = compiled.behind[kernel].iter().filter_map(|origin| Some(sources.text(origin.span?))).collect();
+        // the compiler adds only what ends a step
+        assert!(!spans.is_empty() || compiled.behind[kernel].iter().all(|origin| origin.path == "update"), "{kernel}");
+        found.extend(spans);
+    }
+    for text in ["relu(dot(x, w, over: In))", "(guess - y) ^ 2"] {
+        assert!(found.contains(&text), "{text} is not in {found:?}");
+    }
 }
 
 #[test]

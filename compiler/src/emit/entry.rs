@@ -136,7 +136,7 @@ impl Maker<'_> {
         };
         let fused = fuse::fuse(program, &graph.dims, self.placed.step());
         let name = format!("{}.{part}", data.name);
-        let made = self.programs.add(name, fused, &|role| locate(graph, self.state, call, role));
+        let made = self.programs.add(name, fused, &graph.origins, &|role| locate(graph, self.state, call, role));
         Some(made)
     }
 }

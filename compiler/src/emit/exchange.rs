@@ -12,6 +12,7 @@ use crate::graph::ir::Role;
 use crate::graph::ir::segment_of;
 use crate::memory::frames::bytes_of;
 use crate::memory::state::{Block, BlockData, State};
+use crate::op::Origins;
 use crate::shard::ir::{Axis, Level, Mesh};
 use cranelift_entity::PrimaryMap;
 use meshwright_plan::kernel::Role as DimRole;
@@ -58,7 +59,7 @@ impl Exchanger<'_> {
             None => at(regions.gathered, self.state.slots(block, copy).0),
         };
         let fused = self.pieces(data, copies.end - copy, Exchange::AllGather, [Role::Piece, Role::Whole]);
-        let made = self.programs.add(format!("{}.gather", data.name), fused, &alone);
+        let made = self.programs.add(format!("{}.gather", data.name), fused, &Origins::new(), &alone);
         Some(bound(&made, piece, whole, copy))
     }
 
@@ -71,7 +72,7 @@ impl Exchanger<'_> {
             None => at(regions.gathered, self.state.slots(block, copy).1),
         };
         let fused = self.pieces(data, copies.end - copy, Exchange::ReduceScatter(Reduce::Sum), [Role::Whole, Role::Piece]);
-        let made = self.programs.add(format!("{}.scatter", data.name), fused, &alone);
+        let made = self.programs.add(format!("{}.scatter", data.name), fused, &Origins::new(), &alone);
         Some(bound(&made, piece, whole, copy))
     }
 
@@ -164,7 +165,7 @@ impl Exchanger<'_> {
     /// A number is summed over some axes, and the sum written or added to another number.
     pub fn add_number(&mut self, from: Slot, to: Slot, axes: &[Axis], accumulate: CallAccumulate, regions: &mut Regions) -> Item {
         let fused = self.reduced(&SUMS, 4, axes, [Role::Piece, Role::Whole]);
-        let made = self.programs.add("add_number".to_string(), fused, &alone);
+        let made = self.programs.add("add_number".to_string(), fused, &Origins::new(), &alone);
         let piece = at(regions.results, regions.slot(from));
         let whole = Address { accumulate, ..at(regions.results, regions.slot(to)) };
         Item::Call(bound(&made, piece, whole, 0))
@@ -200,13 +201,13 @@ impl Exchanger<'_> {
         let bytes = |role: Role| copies * if role == Role::Whole { data.stride } else { data.piece };
         let mut buffer = |role: Role| buffers.push(BufferData { name: String::new(), bytes: bytes(role), role: Some(role) });
         let places = vec![(buffer(from), 0), (buffer(to), 0)];
-        Fused { buffers, launches: vec![FusedLaunch { kernel, places, accumulate }] }
+        Fused { buffers, launches: vec![FusedLaunch { kernel, places, accumulate, origins: [].into() }] }
     }
 
     /// The program that reduces so many bytes of numbers in place.
     fn in_place(&mut self, name: &str, numbers: &Numbers, bytes: u64, axes: &[Axis]) -> Made {
         let fused = self.reduced(numbers, bytes, axes, [Role::Piece, Role::Piece]);
-        self.programs.add(name.to_string(), fused, &alone)
+        self.programs.add(name.to_string(), fused, &Origins::new(), &alone)
     }
 
     /// Numbers in so many bytes are reduced over some axes: in place, or into another buffer, where they may be added.
@@ -225,7 +226,7 @@ impl Exchanger<'_> {
         let mut buffer = |role: Role| buffers.push(BufferData { name: String::new(), bytes, role: Some(role) });
         let source = buffer(from);
         let target = if from == to { source } else { buffer(to) };
-        let launch = FusedLaunch { kernel, places: vec![(source, 0), (target, 0)], accumulate };
+        let launch = FusedLaunch { kernel, places: vec![(source, 0), (target, 0)], accumulate, origins: [].into() };
         Fused { buffers, launches: vec![launch] }
     }
 }

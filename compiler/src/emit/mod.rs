@@ -23,6 +23,7 @@ use crate::shard::ir::Sharded;
 use meshwright_plan::Plan;
 use meshwright_plan::program::Entry;
 use peak::Peaks;
+pub use program::Behind;
 use program::Programs;
 use region::Regions;
 
@@ -58,8 +59,8 @@ impl<'a> Placed<'a> {
     }
 }
 
-/// Puts the plan together.
-pub fn emit(graphs: Graphs) -> Plan {
+/// Puts the plan together; beside it, what stands behind its kernels.
+pub fn emit(graphs: Graphs) -> (Plan, Behind) {
     let state = state::lay_out(graphs.train);
     let train = Placed::new(graphs.train, true, false);
     let evaluate = graphs.evaluate.map(|graph| Placed::new(graph, false, false));
@@ -75,7 +76,8 @@ pub fn emit(graphs: Graphs) -> Plan {
             entries.push(entry::forward(name, placed, &timeline, &state, &mut programs, &mut regions));
         }
     }
-    assemble(&train, evaluate.as_ref(), predict.as_ref(), &state, programs, regions, entries)
+    let behind = std::mem::take(&mut programs.behind);
+    (assemble(&train, evaluate.as_ref(), predict.as_ref(), &state, programs, regions, entries), behind)
 }
 
 fn assemble(

@@ -3,7 +3,8 @@
 use crate::fuse::ir::{Buffer, Fused};
 use crate::graph::ir::Role;
 use crate::memory::{last, scratch};
-use cranelift_entity::PrimaryMap;
+use crate::op::{OriginData, Origins};
+use cranelift_entity::{PrimaryMap, SecondaryMap};
 use meshwright_plan::kernel::{Access, Kernel, KernelData, Operand};
 use meshwright_plan::program::{Launch, Param, Place, Program, ProgramData};
 
@@ -44,11 +45,16 @@ pub struct Made {
     pub scratch: u64,
 }
 
+/// What stands behind each kernel.
+pub type Behind = SecondaryMap<Kernel, Vec<OriginData>>;
+
 /// All programs and kernels so far.
 #[derive(Default)]
 pub struct Programs {
     /// Each different kernel once.
     pub kernels: PrimaryMap<Kernel, KernelData>,
+    /// Where the instructions come from that each computes, in order of first use.
+    pub behind: Behind,
     /// Each different program once.
     pub programs: PrimaryMap<Program, ProgramData>,
     /// The largest need of temporaries, results that nobody reads included.
@@ -56,8 +62,8 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Adds a program, or finds an equal one.
-    pub fn add(&mut self, name: String, fused: Fused, locate: &dyn Fn(Role) -> Located) -> Made {
+    /// Adds a program, or finds an equal one. `origins` are those of the fused program's graph.
+    pub fn add(&mut self, name: String, fused: Fused, origins: &Origins, locate: &dyn Fn(Role) -> Located) -> Made {
         let scratch = scratch::place(&fused);
         let located = |buffer: Buffer| match fused.buffers[buffer].role {
             Some(role) => locate(role),
@@ -72,7 +78,9 @@ impl Programs {
                 Place { param, offset: at.offset + offset }
             };
             let places = launch.places.iter().map(place).collect();
-            launches.push(Launch { kernel: self.kernel(&launch.kernel), places, accumulate: launch.accumulate, last });
+            let kernel = self.kernel(&launch.kernel);
+            self.note(kernel, launch.origins.iter().map(|origin| &origins[*origin]));
+            launches.push(Launch { kernel, places, accumulate: launch.accumulate, last });
         }
         self.scratch_bytes = self.scratch_bytes.max(scratch.bytes);
         let program = self.program(ProgramData { name, params, launches });
@@ -90,6 +98,16 @@ impl Programs {
         match self.kernels.iter().find(|(_, known)| same(known)) {
             Some((found, _)) => found,
             None => self.kernels.push(kernel.clone()),
+        }
+    }
+
+    /// Adds to what stands behind a kernel.
+    fn note<'o>(&mut self, kernel: Kernel, origins: impl Iterator<Item = &'o OriginData>) {
+        let known = &mut self.behind[kernel];
+        for origin in origins {
+            if !known.contains(origin) {
+                known.push(origin.clone());
+            }
         }
     }
 

@@ -209,7 +209,7 @@ impl Ending<'_> {
             let Some(program) = program(data) else { continue };
             let made = made.entry(segment_of(call)).or_insert_with(|| {
                 let fused = fuse::fuse(program, &graph.dims, self.placed.step());
-                self.programs.add(format!("{}.{part}", data.name), fused, &|role| locate(graph, state, number, role))
+                self.programs.add(format!("{}.{part}", data.name), fused, &graph.origins, &|role| locate(graph, state, number, role))
             });
             let address = |key: &Key| Address { accumulate: CallAccumulate::Write, ..binder.address(number, *key, 0, self.regions) };
             let bindings = made.keys.iter().map(address).collect();
@@ -222,7 +222,7 @@ impl Ending<'_> {
         let graph = self.placed.graph;
         let factor = &graph.update.as_ref()?.factor;
         let fused = fuse::fuse(factor, &graph.dims, self.placed.step());
-        let made = self.programs.add("factor".to_string(), fused, &alone);
+        let made = self.programs.add("factor".to_string(), fused, &graph.origins, &alone);
         let inputs: Vec<Role> = factor.inputs.iter().map(|(role, _)| *role).collect();
         let bindings = made.keys.iter().map(|key| self.number(*key, &inputs)).collect();
         Some(Item::Call(Call { program: made.program, bindings, iteration: (0, 0) }))
@@ -273,7 +273,7 @@ impl Ending<'_> {
             }
         };
         let fused = fuse::fuse(&program, &rows.dims, self.placed.step());
-        let made = self.programs.add(name, fused, &alone);
+        let made = self.programs.add(name, fused, &self.placed.graph.origins, &alone);
         self.made.insert(key, made.clone());
         Some(made)
     }

@@ -17,10 +17,10 @@ use meshwright_plan::program::Accumulate;
 pub fn lower(facts: &Facts<'_>, index: usize, storage: &mut Storage) -> FusedLaunch {
     let inst = facts.inst(index);
     match &inst.op {
-        Op::AttentionGrad(attention) => launch(facts, attention, &inst.args, &inst.results, storage, true),
+        Op::AttentionGrad(attention) => launch(facts, index, attention, [&inst.args, &inst.results], storage, true),
         Op::Attention(attention) => {
             let all: Vec<Value> = inst.args.iter().chain(&inst.results).copied().collect();
-            launch(facts, attention, &all, &[], storage, false)
+            launch(facts, index, attention, [&all, &[]], storage, false)
         }
         Op::Const(_)
         | Op::Integer(_)
@@ -38,7 +38,14 @@ pub fn lower(facts: &Facts<'_>, index: usize, storage: &mut Storage) -> FusedLau
 }
 
 /// `first`: q, k, v, out, lse, and for the gradient the cotangent of out; `last`: the gradient's results.
-fn launch(facts: &Facts<'_>, attention: &op::Attention, first: &[Value], last: &[Value], storage: &mut Storage, grad: bool) -> FusedLaunch {
+fn launch(
+    facts: &Facts<'_>,
+    index: usize,
+    attention: &op::Attention,
+    [first, last]: [&[Value]; 2],
+    storage: &mut Storage,
+    grad: bool,
+) -> FusedLaunch {
     let dims = classify(facts, attention, first);
     let rows: u64 = dims.iter().filter(|(_, role)| is_row(*role)).map(|(dim, _)| facts.dims[*dim].size).product();
     let scratch = grad.then(|| storage.scratch("dots", rows));
@@ -67,7 +74,7 @@ fn launch(facts: &Facts<'_>, attention: &op::Attention, first: &[Value], last: &
         if grad { ("attention_grad", Skeleton::AttentionGrad(shape)) } else { ("attention", Skeleton::Attention(shape)) };
     let (mut kernel, places) = operands.kernel(name.to_string(), skeleton);
     extents(&mut kernel);
-    FusedLaunch { kernel, places, accumulate: Accumulate::Write }
+    FusedLaunch { kernel, places, accumulate: Accumulate::Write, origins: facts.origins(&[index]) }
 }
 
 fn is_row(role: Role) -> bool {

@@ -50,7 +50,8 @@ pub fn lower(facts: &Facts<'_>, index: usize, collective: &Collective, storage: 
     tile::merge(&mut kernel, 0);
     super::contract::extents(&mut kernel);
     let places = vec![(read.buffer, (read.offset + view.offset) * read.element.bytes()), (out.buffer, out.offset * out.element.bytes())];
-    FusedLaunch { kernel, places, accumulate: if out.adds { Accumulate::ByCall } else { Accumulate::Write } }
+    let accumulate = if out.adds { Accumulate::ByCall } else { Accumulate::Write };
+    FusedLaunch { kernel, places, accumulate, origins: facts.origins(&[index]) }
 }
 
 /// The dims that every member walks, in the result's order, and how members follow each other.

@@ -93,7 +93,7 @@ pub fn lower(facts: &Facts<'_>, index: usize, over: &[Dim], storage: &Storage, a
     let (mut kernel, places) = operands.kernel(super::name::contract(facts, index), Skeleton::Contract { alpha });
     spill(&mut kernel);
     extents(&mut kernel);
-    FusedLaunch { kernel, places, accumulate }
+    FusedLaunch { kernel, places, accumulate, origins: facts.origins(&[index]) }
 }
 
 /// Roles of all dims: batch, m, n and k, each in the order of memory.

@@ -6,8 +6,9 @@
 use super::legalise::is_free;
 use super::view::{View, Views, of_inst, views};
 use crate::graph::ir::{Program, Role};
-use crate::op::{Dims, Index, Inst, Map, Op, Shape, Value};
+use crate::op::{Dims, Index, Inst, Map, Op, Origin, Shape, Value};
 use cranelift_entity::SecondaryMap;
+use std::collections::BTreeSet;
 
 /// Elementwise functions of positions and constants with at most this many operations are computed wherever they are wanted.
 const FREE: u32 = 6;
@@ -85,6 +86,11 @@ impl<'a> Facts<'a> {
         facts.deps = (0..program.body.insts.len()).map(|index| facts.deps_of(index)).collect();
         facts.in_place();
         facts
+    }
+
+    /// Where instructions come from.
+    pub fn origins(&self, insts: &[usize]) -> BTreeSet<Origin> {
+        insts.iter().map(|index| self.inst(*index).origin).collect()
     }
 
     /// An instruction.

@@ -1,9 +1,11 @@
 //! Fused programs: kernels over buffers, before memory has given the buffers places.
 
 use crate::graph::ir::Role;
+use crate::op::Origin;
 use cranelift_entity::{PrimaryMap, entity_impl};
 use meshwright_plan::kernel::KernelData;
 use meshwright_plan::program::Accumulate;
+use std::collections::BTreeSet;
 
 /// A piece of memory of one program.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,4 +43,6 @@ pub struct FusedLaunch {
     /// For accumulating operands. `ByCall` for the first contribution to `WeightGrad`, `ParamGrad`, `Report`, `Total` and `SquareSum` roles, `Add` for
     /// later ones in the same program.
     pub accumulate: Accumulate,
+    /// Where the instructions come from that it computes; none for what only moves state.
+    pub origins: BTreeSet<Origin>,
 }

@@ -345,7 +345,7 @@ impl<'a> Builder<'a> {
             Some(Adds::ByCall) => Accumulate::ByCall,
             Some(Adds::Never) | None => Accumulate::Write,
         };
-        FusedLaunch { kernel, places: self.places, accumulate }
+        FusedLaunch { kernel, places: self.places, accumulate, origins: self.facts.origins(&self.group.insts) }
     }
 }
 

@@ -22,7 +22,8 @@ pub fn lower(facts: &Facts<'_>, index: usize, into: Dim, storage: &Storage) -> F
     let adds = storage.spot(result).adds;
     let (mut kernel, places) = operands.kernel(super::name::segmented(facts, index), Skeleton::Segmented);
     extents(&mut kernel);
-    FusedLaunch { kernel, places, accumulate: if adds { Accumulate::ByCall } else { Accumulate::Write } }
+    let accumulate = if adds { Accumulate::ByCall } else { Accumulate::Write };
+    FusedLaunch { kernel, places, accumulate, origins: facts.origins(&[index]) }
 }
 
 fn classify(facts: &Facts<'_>, into: Dim, at: Value, value: Value, result: Value) -> Vec<(Dim, Role)> {

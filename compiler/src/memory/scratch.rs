@@ -89,7 +89,7 @@ mod tests {
             let skeleton = Skeleton::Contract { alpha: 1.0 };
             let kernel = KernelData { name: "k".into(), dims: PrimaryMap::new(), operands: PrimaryMap::new(), skeleton };
             let places = alive.map(|(buffer, _)| (buffer, 0)).collect();
-            fused.launches.push(FusedLaunch { kernel, places, accumulate: Accumulate::Write });
+            fused.launches.push(FusedLaunch { kernel, places, accumulate: Accumulate::Write, origins: [].into() });
         }
         fused
     }

@@ -67,7 +67,7 @@ impl Device {
     /// # Errors
     /// It cannot run one of the kernels.
     pub fn cpu(plan: &Plan) -> Result<Device, Error> {
-        let refused = |error: cpu::LoadError| Error::Kernel { name: error.kernel.unwrap_or_default(), why: error.message };
+        let refused = |error: cpu::LoadError| Error::Kernel { number: None, name: error.kernel.unwrap_or_default(), why: error.message };
         Cpu::load(plan).map(|cpu| Device::Cpu(Box::new(cpu))).map_err(refused)
     }
 

@@ -268,7 +268,7 @@ pub(super) fn message(error: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         Error::RunExists { path } => write!(f, "{} already holds a run", path.display()),
         Error::Write { path, why } => write!(f, "{} cannot be written: {why}", path.display()),
         Error::Memory { bytes } => write!(f, "the plan needs {:.1} MiB, which the system refuses", *bytes as f64 / 1_048_576.0),
-        Error::Kernel { name, why } => write!(f, "the kernel {name} cannot be made: {why}"),
+        Error::Kernel { name, why, .. } => write!(f, "the kernel {name} cannot be made: {why}"),
         Error::CudaMissing { missing } => {
             let names: Vec<&str> = missing.iter().map(|(what, _)| what.as_str()).collect();
             write!(f, "this machine cannot train on a GPU; missing: {}", names.join(", "))

@@ -46,7 +46,7 @@ impl Fleet {
 
     /// The same on a device that has the plan's kernels. A GPU runs all ranks, one after the other.
     pub fn on(device: Device, plan: Plan, pool: Pool, seed: u64) -> Result<Fleet, Error> {
-        let local = Local::load(&plan).map_err(|error| Error::Kernel { name: error.kernel, why: error.message })?;
+        let local = Local::load(&plan).map_err(|error| Error::Kernel { number: None, name: error.kernel, why: error.message })?;
         let entries: Vec<(String, Flat)> = plan.entries.iter().map(|entry| (entry.name.clone(), flatten(&plan, entry))).collect();
         let ranks = plan.mesh.ranks() as usize;
         let alone = ranks == 1 || matches!(device, Device::Cuda(_));

@@ -29,7 +29,7 @@ impl Cuda {
     /// # Errors
     /// A kernel's form is not supported here, a group has too many members, or the compiler refuses the text.
     pub fn load(plan: &Plan, context: Arc<dyn Context>) -> Result<Cuda, Error> {
-        let source = emit::source(plan).map_err(|(name, why)| Error::Kernel { name, why })?;
+        let source = emit::source(plan)?;
         context.load(&source)?;
         Ok(Cuda { context, source, scalars: plan.scalars.len() })
     }

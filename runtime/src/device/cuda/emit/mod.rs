@@ -17,6 +17,7 @@ mod text;
 mod view;
 
 use crate::device::coordinates;
+use crate::error::Error;
 use cranelift_entity::PrimaryMap;
 use meshwright_plan::kernel::{KernelData, Skeleton};
 use meshwright_plan::mesh::Coordinate;
@@ -65,12 +66,15 @@ impl Source {
 /// The source of a plan's kernels.
 ///
 /// # Errors
-/// The name of a kernel whose form is not supported here, and why.
-pub fn source(plan: &Plan) -> Result<Source, (String, String)> {
+/// [`Error::Kernel`]: one has a form that is not supported here.
+pub fn source(plan: &Plan) -> Result<Source, Error> {
     let coordinates = coordinates::of_plan(plan);
     let scalars: Vec<String> = plan.scalars.iter().map(|definition| definition.name.clone()).collect();
     let names = Names { scalars: &scalars, coordinates: &coordinates };
-    let one = |(number, kernel): (Kernel, &KernelData)| functions(plan, number, kernel, names).map_err(|why| (kernel.name.clone(), why));
+    let one = |(number, kernel): (Kernel, &KernelData)| {
+        let refused = |why| Error::Kernel { number: Some(number), name: kernel.name.clone(), why };
+        functions(plan, number, kernel, names).map_err(refused)
+    };
     let kernels = plan.kernels.iter().map(one).collect::<Result<_, _>>()?;
     let prelude = prelude::text(plan, coordinates.len(), scalars.len());
     Ok(Source { hardware: prelude::hardware(plan), prelude, kernels, coordinates })

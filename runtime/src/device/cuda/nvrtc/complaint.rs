@@ -4,6 +4,7 @@
 
 use crate::device::cuda::emit::{Function, Source};
 use crate::error::Error;
+use meshwright_plan::Kernel;
 use std::fmt::Write;
 
 /// Lines shown before and after the one with the error.
@@ -13,7 +14,7 @@ const AROUND: usize = 2;
 pub(super) fn error(source: &Source, text: &str, log: &str, kind: &str) -> Error {
     let errors: Vec<&str> = log.lines().filter(|line| is_error(line)).collect();
     let Some(first) = errors.first() else {
-        return Error::Kernel { name: "of this plan".into(), why: format!("{kind}: {log}") };
+        return Error::Kernel { number: None, name: "of this plan".into(), why: format!("{kind}: {log}") };
     };
     let number = line_number(first);
     let function = number.map_or_else(|| named(source, first), |number| at(source, text, number));
@@ -25,7 +26,8 @@ pub(super) fn error(source: &Source, text: &str, log: &str, kind: &str) -> Error
         // Writing to a string cannot fail.
         let _ = write!(why, "\n… and {} more", errors.len() - 1);
     }
-    Error::Kernel { name: function.map_or("prelude".into(), |function| function.name.clone()), why }
+    let name = function.map_or("prelude".into(), |(_, function)| function.name.clone());
+    Error::Kernel { number: function.map(|(number, _)| number), name, why }
 }
 
 fn is_error(line: &str) -> bool {
@@ -44,9 +46,14 @@ fn message(line: &str) -> &str {
     line.split_once(": ").map_or(line, |(_, message)| message.trim()).trim_start_matches("error: ")
 }
 
+/// The functions of all kernels, each with its kernel's number.
+fn functions(source: &Source) -> impl Iterator<Item = (Kernel, &Function)> {
+    source.kernels.iter().flat_map(|(number, functions)| functions.iter().map(move |function| (number, function)))
+}
+
 /// The function whose text has this line of all.
-fn at<'a>(source: &'a Source, text: &str, number: usize) -> Option<&'a Function> {
-    source.kernels.values().flatten().find(|function| {
+fn at<'a>(source: &'a Source, text: &str, number: usize) -> Option<(Kernel, &'a Function)> {
+    functions(source).find(|(_, function)| {
         let Some(start) = text.find(&function.text) else { return false };
         let first = text[..start].matches('\n').count() + 1;
         (first..first + function.text.lines().count()).contains(&number)
@@ -54,8 +61,8 @@ fn at<'a>(source: &'a Source, text: &str, number: usize) -> Option<&'a Function>
 }
 
 /// The function that the assembler names in quotes.
-fn named<'a>(source: &'a Source, line: &str) -> Option<&'a Function> {
-    source.kernels.values().flatten().find(|function| line.contains(&format!("'{}'", function.name)))
+fn named<'a>(source: &'a Source, line: &str) -> Option<(Kernel, &'a Function)> {
+    functions(source).find(|(_, function)| line.contains(&format!("'{}'", function.name)))
 }
 
 /// The lines around one, numbered.

@@ -53,10 +53,11 @@ fn source() -> Source {
     Source { hardware: "", prelude: "// one\n// two\n".into(), kernels, coordinates: Vec::new() }
 }
 
-fn complaint(log: &str) -> (String, String) {
+/// Number, name and reason.
+fn complaint(log: &str) -> (Option<u32>, String, String) {
     let (source, text) = (source(), source().text());
     match complaint::error(&source, &text, log, "NVRTC_ERROR_COMPILATION") {
-        Error::Kernel { name, why } => (name, why),
+        Error::Kernel { number, name, why } => (number.map(|number| number.as_u32()), name, why),
         other => panic!("{other}"),
     }
 }
@@ -65,20 +66,23 @@ fn complaint(log: &str) -> (String, String) {
 fn complaints_name_the_kernel_and_show_the_line() {
     let log =
         "kernels.cu(5): warning #177-D: unused\nkernels.cu(9): error: identifier \"mw_foo\" is undefined\nkernels.cu(5): error: so too";
-    let (name, why) = complaint(log);
-    assert_eq!(name, "k1_second");
+    let (number, name, why) = complaint(log);
+    assert_eq!((number, name.as_str()), (Some(1), "k1_second"));
     let shown = "identifier \"mw_foo\" is undefined\n      7 │ \n      8 │ extern \"C\" __global__ void k1_second(float* a) {\n>     9 │     \
                  a[0] = mw_foo(1);\n     10 │ }\n… and 1 more";
     assert_eq!(why, shown);
-    assert_eq!(complaint("kernels.cu(1): error: no").0, "prelude");
+    assert_eq!(
+        complaint("kernels.cu(1): error: no"),
+        (None, "prelude".into(), "no\n>     1 │ // one\n      2 │ // two\n      3 │ ".into())
+    );
 }
 
 #[test]
 fn the_assembler_names_the_kernel_itself() {
-    let (name, why) = complaint("ptxas error   : Entry function 'k0_first' uses too much shared data (0x61a80 bytes, 0xc000 max)");
-    assert_eq!((name.as_str(), why.contains("too much shared data")), ("k0_first", true));
-    let (name, why) = complaint("something unheard of");
-    assert_eq!((name.as_str(), why.as_str()), ("of this plan", "NVRTC_ERROR_COMPILATION: something unheard of"));
+    let (number, name, why) = complaint("ptxas error   : Entry function 'k0_first' uses too much shared data (0x61a80 bytes, 0xc000 max)");
+    assert_eq!((number, name.as_str(), why.contains("too much shared data")), (Some(0), "k0_first", true));
+    let (number, name, why) = complaint("something unheard of");
+    assert_eq!((number, name.as_str(), why.as_str()), (None, "of this plan", "NVRTC_ERROR_COMPILATION: something unheard of"));
 }
 
 #[test]
