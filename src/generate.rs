@@ -4,9 +4,11 @@
 //! what stands behind a position does not change it.
 
 use crate::outcome::{Failure, Outcome, print_json, print_text};
+use crate::target::{self, Target};
 use meshwright_plan::{DimSize, Element, Plan};
 use meshwright_runtime::data::Slot;
 use meshwright_runtime::data::{Tokenizer, TokenizerChoice};
+use meshwright_runtime::device::cuda::Context;
 use meshwright_runtime::execute::Fleet;
 use meshwright_runtime::execute::train::restore;
 use meshwright_runtime::pool::Pool;
@@ -14,6 +16,7 @@ use meshwright_runtime::report::{RunFolder, Sampler};
 use serde_json::json;
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -37,6 +40,9 @@ pub struct Arguments {
     /// Threads; by default one per core.
     #[arg(long)]
     threads: Option<usize>,
+    /// What to run on: cpu; cuda; or cuda:sm_90, which refuses other GPUs.
+    #[arg(long, default_value = "cpu")]
+    target: Target,
 }
 
 /// A run that can be asked for the next token.
@@ -56,7 +62,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
         None => TokenizerChoice::Bytes,
     };
     let tokenizer = Tokenizer::open(folder.path(), &choice)?;
-    let mut writer = Writer::open(&folder, arguments.threads)?;
+    let mut writer = Writer::open(read(&folder)?, &folder, arguments.target.open()?, arguments.threads)?;
     let mut sampler = Sampler::new(arguments.temperature, arguments.top_k, arguments.seed)?;
     let mut ids = tokenizer.encode(&arguments.prompt);
     if ids.is_empty() {
@@ -86,14 +92,11 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
 }
 
 impl Writer {
-    fn open(folder: &RunFolder, threads: Option<usize>) -> Result<Writer, Failure> {
-        let path = folder.prediction();
-        let text = std::fs::read_to_string(&path).map_err(|why| Failure::Run(format!("cannot read {}: {why}", path.display())))?;
-        let plan = meshwright_plan::parse::parse(&text).map_err(|why| Failure::Run(format!("{}: {why}", path.display())))?;
-        meshwright_plan::verify::verify(&plan).map_err(|why| Failure::Run(format!("{}: {}", path.display(), first(&why))))?;
+    fn open(plan: Plan, folder: &RunFolder, gpu: Option<Arc<dyn Context>>, threads: Option<usize>) -> Result<Writer, Failure> {
         let (tokens, window, vocabulary) = shape(&plan)?;
         let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
-        let mut fleet = Fleet::new(plan, Pool::new(threads.max(1), false), 0)?;
+        let device = target::device(gpu, &plan, &Failure::from)?;
+        let mut fleet = Fleet::on(device, plan, Pool::new(threads.max(1), false), 0)?;
         restore(&mut fleet, &folder.weights())?;
         Ok(Writer { fleet, tokens, window, vocabulary })
     }
@@ -117,6 +120,15 @@ impl Writer {
             Cow::Owned(all) => all.get(range).map(|logits| Cow::Owned(logits.to_vec())).ok_or_else(short),
         }
     }
+}
+
+/// The run's plan of one device.
+fn read(folder: &RunFolder) -> Result<Plan, Failure> {
+    let path = folder.prediction();
+    let text = std::fs::read_to_string(&path).map_err(|why| Failure::Run(format!("cannot read {}: {why}", path.display())))?;
+    let plan = meshwright_plan::parse::parse(&text).map_err(|why| Failure::Run(format!("{}: {why}", path.display())))?;
+    meshwright_plan::verify::verify(&plan).map_err(|why| Failure::Run(format!("{}: {}", path.display(), first(&why))))?;
+    Ok(plan)
 }
 
 fn first<T: std::fmt::Display>(errors: &[T]) -> String {

@@ -19,6 +19,10 @@ fn with_spec(name: &str) -> Scratch {
     scratch
 }
 
+fn has_gpu(scratch: &Scratch) -> bool {
+    json(&run(scratch, &["--json", "doctor"]))["gpus"].as_array().is_some_and(|gpus| !gpus.is_empty())
+}
+
 #[test]
 fn plan_prints_the_kernels_of_a_gpu_without_one() {
     let scratch = with_spec("kernels");
@@ -75,11 +79,10 @@ fn a_spec_that_is_wrong_is_told_before_a_gpu_that_is_missing() {
 #[test]
 fn train_on_a_gpu_says_what_is_missing() {
     let scratch = with_spec("missing");
-    let has_gpu = json(&run(&scratch, &["--json", "doctor"]))["gpus"].as_array().is_some_and(|gpus| !gpus.is_empty());
     let done = run(&scratch, &["train", "small.mesh", "--target", "cuda"]);
     assert_eq!((done.code, done.out.as_str()), (3, ""), "{}", done.errors);
     let machine = json(&run(&scratch, &["--json", "train", "small.mesh", "--target", "cuda"]));
-    if has_gpu {
+    if has_gpu(&scratch) {
         return;
     }
     for word in ["cuda::missing", "CUDA driver", "help: install NVIDIA's driver", "meshwright doctor"] {
@@ -87,6 +90,27 @@ fn train_on_a_gpu_says_what_is_missing() {
     }
     assert_eq!(machine["diagnostics"][0]["code"].as_str(), Some("cuda::missing"));
     assert!(!scratch.path("runs").exists(), "nothing was begun");
+}
+
+#[test]
+fn generate_on_a_gpu_says_what_is_missing() {
+    let scratch = with_spec("sampled");
+    let trained = run(&scratch, &["train", "small.mesh", "--out", "run", "--set", "train.steps=2"]);
+    assert_eq!(trained.code, 0, "{}", trained.errors);
+    let sample = |target: &[&str]| run(&scratch, &[&["generate", "run", "--tokens", "5", "--prompt", "the"], target].concat());
+    let (plain, named) = (sample(&[]), sample(&["--target", "cpu"]));
+    assert!(plain.code == 0 && plain.out.starts_with("the") && plain.out == named.out, "{}{}", plain.out, named.out);
+    let wrong = sample(&["--target", "gpu"]);
+    assert!(wrong.code == 2 && wrong.errors.contains("a target is cpu, cuda"), "{}", wrong.errors);
+    if !has_gpu(&scratch) {
+        for target in ["cuda", "cuda:sm_90"] {
+            let done = sample(&["--target", target]);
+            assert_eq!((done.code, done.out.as_str()), (3, ""), "{}", done.errors);
+            assert!(done.errors.contains("cuda::missing") && done.errors.contains("meshwright doctor"), "{}", done.errors);
+        }
+        let other = run(&scratch, &["generate", "no-run", "--target", "cuda"]);
+        assert!(other.code == 1 && other.errors.contains("run::missing"), "a run that is missing is told first: {}", other.errors);
+    }
 }
 
 #[test]
