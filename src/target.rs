@@ -4,10 +4,7 @@ use crate::outcome::Failure;
 use meshwright_compiler as compiler;
 use meshwright_plan::Plan;
 use meshwright_runtime::device::Device;
-use meshwright_runtime::device::cuda::driver::Gpu;
-use meshwright_runtime::device::cuda::find::Machine;
-use meshwright_runtime::device::cuda::nvrtc::{Cache, Compiler, folder};
-use meshwright_runtime::device::cuda::{Arch, Context, Cuda, Native, emit, survey};
+use meshwright_runtime::device::cuda::{self, Arch, Context, Cuda, emit};
 use meshwright_runtime::error::Error;
 use std::fmt;
 use std::str::FromStr;
@@ -67,18 +64,7 @@ impl Target {
     /// Takes the GPU that is the target; none if it is the CPU.
     pub fn open(self) -> Result<Option<Arc<dyn Context>>, Failure> {
         let Target::Cuda(wanted) = self else { return Ok(None) };
-        let machine = Machine::here();
-        let survey = survey::survey(machine);
-        let nvrtc = survey.ready()?;
-        let gpus: Vec<&Gpu> = survey.driver.iter().flat_map(|driver| &driver.gpus).collect();
-        let fits = |own: Arch| wanted.is_none_or(|wanted| wanted.number() == own.number());
-        let fitting = (0..).zip(&gpus).find_map(|(ordinal, gpu)| Some((ordinal, gpu.arch.filter(|own| fits(*own))?)));
-        let Some((ordinal, arch)) = fitting else {
-            let names: Vec<String> = gpus.iter().filter_map(|gpu| Some(format!("{} ({})", gpu.name, gpu.arch?))).collect();
-            return Err(Failure::Run(format!("no GPU of this machine is {self}: it has {}; write --target cuda", names.join(", "))));
-        };
-        let compiler = Compiler::open(&nvrtc.path, folder(machine.variable).map(Cache::new))?;
-        Ok(Some(Arc::new(Native::open(ordinal, arch, compiler)?)))
+        Ok(Some(cuda::take(wanted)?))
     }
 }
 

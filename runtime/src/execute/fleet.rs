@@ -9,6 +9,7 @@ use super::rank::{Outcome, Rank, Shared};
 use crate::comm::Local;
 use crate::device::Device;
 use crate::device::cpu::Worker;
+use crate::device::cuda::Context;
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::pool::bell::Bell;
@@ -119,12 +120,16 @@ impl Fleet {
         self.walk(entry, step, None)
     }
 
-    /// The same on the calling thread; after each launch of rank 0 `heard` is told the kernel and how long its launch took, the way to it
-    /// included (with several ranks, the others' work in between too).
+    /// The same on the calling thread; for each launch of rank 0 `heard` is told the kernel and how long its launch took, the way to it
+    /// included (with several ranks, the others' work in between too); on a GPU, by its own clock, once all is done.
     ///
     /// # Errors
     /// As above.
     pub fn run_timed(&mut self, entry: &str, step: u64, heard: &mut dyn FnMut(Kernel, Duration)) -> Result<Outcome, Error> {
+        if let Device::Cuda(cuda) = &self.shared.device {
+            let context = cuda.context().clone();
+            return self.run_marked(&*context, entry, step, heard);
+        }
         let mut since = Instant::now();
         self.walk(
             entry,
@@ -134,6 +139,28 @@ impl Fleet {
                 since = Instant::now();
             }),
         )
+    }
+
+    /// [`Fleet::run_timed`] on a GPU, which is behind the calling thread.
+    fn run_marked(
+        &mut self,
+        context: &dyn Context,
+        entry: &str,
+        step: u64,
+        heard: &mut dyn FnMut(Kernel, Duration),
+    ) -> Result<Outcome, Error> {
+        let mut launched = Vec::new();
+        context.mark();
+        let outcome = self.walk(
+            entry,
+            step,
+            Some(&mut |kernel| {
+                context.mark();
+                launched.push(kernel);
+            }),
+        );
+        launched.into_iter().zip(context.marked()).for_each(|(kernel, time)| heard(kernel, time));
+        self.shared.device.failure().map_or(outcome, Err)
     }
 
     fn walk(&mut self, entry: &str, step: u64, heard: Option<&mut dyn FnMut(Kernel)>) -> Result<Outcome, Error> {

@@ -95,6 +95,21 @@ fn plans_of_two_bytes_train_as_on_the_processor() {
 }
 
 #[test]
+fn every_launch_is_timed() {
+    let plan = spec::compile(&folder::root().join("tests/cases/meshes/price_features.mesh"), &[("mesh.data", "1")]).plan;
+    let (mut found, mut wanted) = (played(&plan, 0), processor(&plan));
+    let (mut own, mut others, mut total) = (Vec::new(), Vec::new(), std::time::Duration::ZERO);
+    found
+        .run_timed("step", 1, &mut |kernel, time| {
+            own.push(kernel);
+            total += time;
+        })
+        .expect("a step");
+    wanted.run_timed("step", 1, &mut |kernel, _| others.push(kernel)).expect("a step");
+    assert!(own == others && !own.is_empty() && !total.is_zero(), "{own:?} {others:?} {total:?}");
+}
+
+#[test]
 fn two_runs_have_equal_bits_in_any_order_of_threads() {
     let plan = spec::compile(&folder::root().join("tests/cases/meshes/gpt_data.mesh"), &[]).plan;
     let [mut one, mut two] = [1, 7].map(|order| played(&plan, order));

@@ -6,6 +6,7 @@ use super::emit::Source;
 use crate::error::Error;
 use std::ffi::c_void;
 use std::ptr::NonNull;
+use std::time::Duration;
 
 /// A GPU, or what plays one in tests.
 pub trait Context: Send + Sync {
@@ -44,6 +45,12 @@ pub trait Context: Send + Sync {
     /// # Safety
     /// The arguments are those of the function's signature, and all places that it touches are the GPU's.
     unsafe fn launch(&self, kernel: u32, function: usize, arguments: &mut [*mut c_void]);
+
+    /// Notes when all that was given before is done.
+    fn mark(&self);
+
+    /// Waits for all that was given, and forgets the marks: the times from each to the next, as the GPU has measured them.
+    fn marked(&self) -> Vec<Duration>;
 
     /// What was refused first, if anything was: what was read since then means nothing.
     fn failure(&self) -> Option<Error>;

@@ -16,6 +16,7 @@ pub mod native;
 pub mod nvrtc;
 pub mod played;
 pub mod survey;
+mod take;
 #[cfg(test)]
 mod tests;
 
@@ -23,3 +24,4 @@ pub use arch::Arch;
 pub use context::Context;
 pub use launch::Cuda;
 pub use native::Native;
+pub use take::take;

@@ -7,12 +7,13 @@ use super::emit::{Function, Source};
 use super::nvrtc::{Compiler, Form};
 use super::{Arch, Context};
 use crate::error::Error;
-use cudarc::driver::result::{DriverError, ctx, device, init, launch_kernel, module, primary_ctx};
+use cudarc::driver::result::{DriverError, ctx, device, event, init, launch_kernel, module, primary_ctx};
 use cudarc::driver::result::{free_sync, function, malloc_sync, memcpy_dtoh_sync, memcpy_htod_sync, memset_d8_sync};
-use cudarc::driver::sys::{CUcontext, CUdeviceptr, CUfunction, CUfunction_attribute_enum as Attribute, CUmodule};
+use cudarc::driver::sys::{CUcontext, CUdeviceptr, CUevent, CUevent_flags, CUfunction, CUfunction_attribute_enum as Attribute, CUmodule};
 use std::ffi::{CString, c_void};
 use std::ptr::NonNull;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// Dynamic shared memory that a function gets without asking for more.
 const SHARED: u32 = 48 << 10;
@@ -25,6 +26,7 @@ pub struct Native {
     compiler: Compiler,
     loaded: OnceLock<Loaded>,
     failed: OnceLock<String>,
+    marks: Mutex<Vec<CUevent>>,
 }
 
 /// A plan's functions by kernel, with their launches.
@@ -51,7 +53,7 @@ impl Native {
             unsafe { primary_ctx::retain(device::get(ordinal)?) }
         };
         let context = context().map_err(|why| refused(&why))?;
-        Ok(Native { ordinal, arch, context, compiler, loaded: OnceLock::new(), failed: OnceLock::new() })
+        Ok(Native { ordinal, arch, context, compiler, loaded: OnceLock::new(), failed: OnceLock::new(), marks: Mutex::default() })
     }
 
     /// Does something with the context current on this thread.
@@ -136,6 +138,33 @@ impl Context for Native {
             // SAFETY: as the caller promises; the stream is the context's own.
             unsafe { launch_kernel(*function, grid, block, own.shared, std::ptr::null_mut(), arguments) }
         });
+    }
+
+    fn mark(&self) {
+        self.keep(|| {
+            let mark = event::create(CUevent_flags::CU_EVENT_DEFAULT)?;
+            self.marks.lock().unwrap_or_else(PoisonError::into_inner).push(mark);
+            // SAFETY: a fresh event; the stream is the context's own.
+            unsafe { event::record(mark, std::ptr::null_mut()) }
+        });
+    }
+
+    fn marked(&self) -> Vec<Duration> {
+        let marks = std::mem::take(&mut *self.marks.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut times = Vec::with_capacity(marks.len());
+        self.keep(|| {
+            if let Some(last) = marks.last() {
+                // SAFETY: an event that was recorded.
+                unsafe { event::synchronize(*last) }?;
+            }
+            for pair in marks.windows(2) {
+                // SAFETY: both were recorded on one stream, and have happened.
+                times.push(Duration::from_secs_f32(unsafe { event::elapsed(pair[0], pair[1]) }?.max(0.0) / 1e3));
+            }
+            // SAFETY: nobody else knows them.
+            marks.iter().try_for_each(|mark| unsafe { event::destroy(*mark) })
+        });
+        times
     }
 
     fn failure(&self) -> Option<Error> {

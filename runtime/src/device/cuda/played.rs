@@ -13,6 +13,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The launch of a function: blocks, threads, bytes of shared memory, parameters, order. What is wrong, or null.
 type Entry = unsafe extern "C" fn(u32, u32, u32, *mut *mut c_void, u32) -> *const c_char;
@@ -117,6 +118,7 @@ pub struct Played {
     compile: Compile,
     loaded: OnceLock<(Players, Source)>,
     failed: OnceLock<(String, String)>,
+    marks: Mutex<Vec<Instant>>,
     order: u32,
 }
 
@@ -124,7 +126,7 @@ impl Played {
     /// One that plays threads in this order.
     #[must_use]
     pub fn new(order: u32, compile: impl Fn(&Source) -> Players + Send + Sync + 'static) -> Played {
-        Played { compile: Box::new(compile), loaded: OnceLock::new(), failed: OnceLock::new(), order }
+        Played { compile: Box::new(compile), loaded: OnceLock::new(), failed: OnceLock::new(), marks: Mutex::default(), order }
     }
 }
 
@@ -164,6 +166,15 @@ impl Context for Played {
         if let Err(why) = played {
             let _ = self.failed.set((function.name, why));
         }
+    }
+
+    fn mark(&self) {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+    }
+
+    fn marked(&self) -> Vec<Duration> {
+        let marks = std::mem::take(&mut *self.marks.lock().unwrap_or_else(PoisonError::into_inner));
+        marks.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
 
     fn failure(&self) -> Option<Error> {

@@ -10,6 +10,7 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Memory, and a driver that refuses its third launch.
 #[derive(Default)]
@@ -43,6 +44,12 @@ impl Context for Refusing {
     unsafe fn launch(&self, _kernel: u32, _function: usize, arguments: &mut [*mut c_void]) {
         assert_eq!(arguments.len(), 6, "two operands, the step's numbers, iteration, microbatch, and what is added to");
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn mark(&self) {}
+
+    fn marked(&self) -> Vec<Duration> {
+        Vec::new()
     }
 
     fn failure(&self) -> Option<Error> {
