@@ -3,14 +3,18 @@
 //! Ensures: GPT-2 is the 10M GPT's spec with other numbers, so that AdamW decays every weight and nothing is clipped, as in the peers.
 
 use crate::table::Spread;
+use clap::ValueEnum;
 use meshwright_compiler::Compiled;
 use meshwright_grammar::Sources;
 use meshwright_grammar::tree::Expr;
-use meshwright_plan::{Element, Plan};
+use meshwright_plan::{Element, Input, Plan};
 use meshwright_runtime::data::Slot;
+use meshwright_runtime::device::Device;
+use meshwright_runtime::device::cuda::{self, Cuda};
 use meshwright_runtime::execute::Fleet;
 use meshwright_runtime::pool::Pool;
 use meshwright_runtime::state::philox::Key;
+use std::convert::Infallible;
 use std::path::Path;
 use std::time::Instant;
 
@@ -100,32 +104,50 @@ impl Case {
     }
 }
 
-/// A plan with weights and a fixed batch of random inputs, on pinned threads.
-pub fn ready(plan: Plan, threads: usize) -> Result<Fleet, String> {
-    let mut fleet = Fleet::new(plan, Pool::new(threads, true), 1).map_err(|why| why.to_string())?;
+/// What steps run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// This machine's processor.
+    Cpu,
+    /// The first GPU; all ranks of a mesh share it.
+    Cuda,
+}
+
+/// A plan with weights and a fixed batch of random inputs, on pinned threads or a GPU.
+pub fn ready(plan: Plan, threads: usize, target: Target) -> Result<Fleet, String> {
+    let device = match target {
+        Target::Cpu => Device::cpu(&plan),
+        Target::Cuda => cuda::take(None).and_then(|context| Cuda::load(&plan, context)).map(Device::Cuda),
+    };
+    let fleet = device.and_then(|device| Fleet::on(device, plan, Pool::new(threads, target == Target::Cpu), 1));
+    let mut fleet = fleet.map_err(|why| format!("{why}; {}", why.help()))?;
     fleet.initialise();
     for at in 0..fleet.plan().inputs.len() {
         let input = fleet.plan().inputs[at].clone();
-        let key = Key::new(1, &input.name);
-        let write = |slot: Slot<'_>| {
-            match slot {
-                Slot::Index(places) => {
-                    let bound = input.bound.unwrap_or(2) as u32;
-                    places.iter_mut().enumerate().for_each(|(i, place)| *place = (key.at(0, i as u64)[0] % bound) as i32);
-                }
-                Slot::Real(places) => {
-                    let number = |i: usize| f32::from(key.at(0, i as u64)[0] as u16) / 32768.0 - 1.0;
-                    places.iter_mut().enumerate().for_each(|(i, place)| *place = number(i));
-                }
-            }
-            Ok(())
-        };
         if input.element == Element::Bool {
             return Err(format!("input '{}' is of truth values, which the benchmark does not fill", input.name));
         }
-        fleet.fill::<String>(at, write)?;
+        let Ok(()) = fleet.fill(at, |slot| {
+            fill(&input, slot);
+            Ok::<(), Infallible>(())
+        });
     }
     Ok(fleet)
+}
+
+/// The batch of an input: random, the same each time.
+pub fn fill(input: &Input, slot: Slot<'_>) {
+    let key = Key::new(1, &input.name);
+    match slot {
+        Slot::Index(places) => {
+            let bound = input.bound.unwrap_or(2) as u32;
+            places.iter_mut().enumerate().for_each(|(i, place)| *place = (key.at(0, i as u64)[0] % bound) as i32);
+        }
+        Slot::Real(places) => {
+            let number = |i: usize| f32::from(key.at(0, i as u64)[0] as u16) / 32768.0 - 1.0;
+            places.iter_mut().enumerate().for_each(|(i, place)| *place = number(i));
+        }
+    }
 }
 
 /// Seconds of a step, over `seconds` of steps, at least five, after two that do not count.

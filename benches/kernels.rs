@@ -3,7 +3,7 @@
 //! Requires: nothing of the kernels' names; every row kernel of a training step that moves enough is measured. Ensures: a kernel runs alone, in a
 //! plan of its own, in turns with the bandwidth that its share is of, on the same threads.
 
-use crate::cases::{Case, ready, step_seconds};
+use crate::cases::{Case, Target, ready, step_seconds};
 use crate::machine::{ARRAY, bandwidth};
 use crate::profile::traffic;
 use crate::table::{Figure, Spread, Table, median};
@@ -59,7 +59,7 @@ fn in_step(plan: &Plan, kernel: Kernel) -> Option<Vec<u64>> {
 }
 
 fn measure(alone: &Plan, kernel: &KernelData, threads: usize, quick: bool, table: &mut Table) -> Result<(), String> {
-    let mut fleet = ready(alone.clone(), threads)?;
+    let mut fleet = ready(alone.clone(), threads, Target::Cpu)?;
     let mut streams = Streams::new(fleet.pool(), ARRAY).map_err(|why| why.to_string())?;
     // Numbers of the step are the optimizer's: its kernels write what they have read.
     let Skeleton::Rows(rows) = &kernel.skeleton else { return Ok(()) };

@@ -9,10 +9,11 @@ mod kernels;
 mod machine;
 mod models;
 mod profile;
+mod record;
 mod stepper;
 mod table;
 
-use cases::Case;
+use cases::{Case, Target};
 use clap::{Parser, ValueEnum};
 use meshwright_runtime::measure::allocations::Counting;
 use std::path::PathBuf;
@@ -50,9 +51,15 @@ struct Arguments {
     /// Where the time of one step goes, kernel by kernel: a model of the table (gpt-10m, gpt2-4x64, gpt2-1x512) or a spec's path.
     #[arg(long, value_name = "MODEL")]
     profile: Option<String>,
-    /// Overrides a value of the model of `--profile`, as `meshwright train` does.
-    #[arg(long, value_name = "KEY=VALUE", requires = "profile")]
+    /// What a peer needs to compute the same as a model: a file of its weights, its inputs and its gradients, and the losses of so many steps.
+    #[arg(long, num_args = 3, value_names = ["MODEL", "FILE", "STEPS"])]
+    record: Option<Vec<String>>,
+    /// Overrides a value of the model of `--profile`, `--record` or `--stepper`, as `meshwright train` does.
+    #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// What the model of `--profile`, `--record` or `--stepper` runs on.
+    #[arg(long, value_enum, default_value_t = Target::Cpu)]
+    target: Target,
     /// How the benchmark starts itself for one model.
     #[arg(long, hide = true)]
     stepper: Option<String>,
@@ -85,13 +92,15 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), String> {
-    let (threads, quick) = (arguments.threads.max(1), arguments.quick);
-    if let Some(name) = &arguments.stepper {
-        return stepper::serve(&Case::find(name, &[])?, threads, arguments.since);
-    }
+    let (threads, quick, target) = (arguments.threads.max(1), arguments.quick, arguments.target);
     let mut table = Table::new(arguments.json);
-    if let Some(name) = &arguments.profile {
-        return profile::run(&Case::find(name, &arguments.set)?, threads, quick, &mut table);
+    match (&arguments.stepper, &arguments.record, &arguments.profile) {
+        (Some(name), None, None) => return stepper::serve(&Case::find(name, &arguments.set)?, (threads, target), arguments.since),
+        (None, Some(what), None) => return record::run(what, &arguments.set, (threads, target)),
+        (None, None, Some(name)) => return profile::run(&Case::find(name, &arguments.set)?, (threads, target), quick, &mut table),
+        (None, None, None) if arguments.set.is_empty() && target == Target::Cpu => {}
+        (None, None, None) => return Err("--set and --target are for the model of --profile or --record".into()),
+        _ => return Err("--profile, --record and --stepper exclude each other".into()),
     }
     let wanted = |part: Part| arguments.parts.is_empty() || arguments.parts.contains(&part);
     if wanted(Part::Machine) {

@@ -1,9 +1,9 @@
 //! Where the time of one step goes: a line for every kernel, the most expensive first.
 //!
-//! Ensures: the time of a kernel is that of all its launches in one step, the median and the least over steps; shares and rates are of the least.
+//! Ensures: the time of a kernel is that of all its launches in one step, by the GPU's own clock on a GPU, the median and the least over steps; shares and rates are of the least.
 //! Arithmetic counts what the mask shows; traffic is the least that the kernel's operands allow (each element that it reads or writes once).
 
-use crate::cases::{Case, ready, step_seconds};
+use crate::cases::{Case, Target, ready, step_seconds};
 use crate::table::{Figure, Spread, Table};
 use meshwright_plan::kernel::{Access, Effect, KernelData, NodeData, Role, Skeleton, Slot};
 use meshwright_plan::summary::flops;
@@ -19,13 +19,14 @@ struct Cost {
 }
 
 /// Profiles the entry `step` of a case.
-pub fn run(case: &Case, threads: usize, quick: bool, table: &mut Table) -> Result<(), String> {
+pub fn run(case: &Case, (threads, target): (usize, Target), quick: bool, table: &mut Table) -> Result<(), String> {
     let (compiled, _) = case.compile()?;
-    let mut fleet = ready(compiled.plan, threads)?;
+    let mut fleet = ready(compiled.plan, threads, target)?;
     let mut step = 0;
     let plain = step_seconds(if quick { 0.0 } else { 3.0 }, &mut || {
         step += 1;
         fleet.run("step", step).expect("ranks agree");
+        fleet.readout("loss");
     });
     let mut costs: BTreeMap<Kernel, Cost> = BTreeMap::new();
     for _ in 0..if quick { 5 } else { 15 } {
@@ -42,10 +43,9 @@ pub fn run(case: &Case, threads: usize, quick: bool, table: &mut Table) -> Resul
             cost.steps.push(time.as_secs_f64());
         }
     }
-    table.part(
-        "profile",
-        &format!("{} on {threads} threads; a step takes {:.2} ms, at best {:.2}", case.name, plain.median * 1e3, plain.least * 1e3),
-    );
+    let place = if target == Target::Cuda { "a GPU".to_string() } else { format!("{threads} threads") };
+    table
+        .part("profile", &format!("{} on {place}; a step takes {:.2} ms, at best {:.2}", case.name, plain.median * 1e3, plain.least * 1e3));
     print(fleet.plan(), costs, table);
     Ok(())
 }

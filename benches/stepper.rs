@@ -3,7 +3,7 @@
 //! Protocol, the same as the peers': one JSON line when the model is warm, then for every line with a number on standard input, that many seconds
 //! of steps and one JSON line about them; the end of the input ends the process.
 
-use crate::cases::{Case, ready, step_seconds};
+use crate::cases::{Case, Target, ready, step_seconds};
 use meshwright_plan::{Plan, Weight};
 use meshwright_runtime::measure::allocations::allocations;
 use serde_json::{Value, json};
@@ -16,22 +16,29 @@ pub fn clock() -> u64 {
 }
 
 /// Serves until the input ends. `since` is when the command was given.
-pub fn serve(case: &Case, threads: usize, since: u64) -> Result<(), String> {
+pub fn serve(case: &Case, (threads, target): (usize, Target), since: u64) -> Result<(), String> {
     let (compiled, mut stages) = case.compile()?;
     let (parameters, tokens) = (parameters(&compiled.plan), tokens(&compiled.plan));
     let began = Instant::now();
-    let mut fleet = ready(compiled.plan, threads)?;
+    let mut fleet = ready(compiled.plan, threads, target)?;
     stages.push(("kernels and weights", began.elapsed().as_secs_f64()));
     let first = clock().saturating_sub(since) as f64 / 1e9;
     let mut step = 0;
     fleet.run("step", 1).map_err(|why| why.to_string())?;
     let loss = fleet.readout("loss");
+    let done = clock().saturating_sub(since) as f64 / 1e9;
+    let arenas = fleet.bytes().0;
     let mut one = || {
         step += 1;
         fleet.run("step", step + 1).expect("ranks agree");
+        // what a GPU was given is done once the loss is known
+        fleet.readout("loss");
     };
     step_seconds(0.0, &mut one);
-    println!("{}", json!({ "parameters": parameters, "tokens": tokens, "first_step": first, "stages": stages, "loss": loss }));
+    let about = json!({
+        "parameters": parameters, "tokens": tokens, "first_step": first, "first_loss": done, "stages": stages, "loss": loss, "arenas": arenas,
+    });
+    println!("{about}");
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|why| why.to_string())?;
         let seconds: f64 = line.trim().parse().map_err(|_| format!("a number of seconds, not '{line}'"))?;
