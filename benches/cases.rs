@@ -73,8 +73,8 @@ impl Case {
         Ok(case)
     }
 
-    /// Compiles it; gives the time of every stage too.
-    pub fn compile(&self) -> Result<(Compiled, Stages), String> {
+    /// Compiles it for what it runs on; gives the time of every stage too.
+    pub fn compile(&self, target: Target) -> Result<(Compiled, Stages), String> {
         let began = Instant::now();
         let (mut sources, tree) =
             meshwright_grammar::load(&self.spec, &mut |name| std::fs::read_to_string(name).map_err(|why| why.to_string()));
@@ -82,9 +82,7 @@ impl Case {
         let shown = |sources: &Sources, wrong: &[meshwright_grammar::Diagnostic]| meshwright_grammar::render(wrong, sources, false, 100);
         let tree = tree.map_err(|wrong| shown(&sources, &wrong))?;
         let mut marks = vec![("parse", began)];
-        let compiled = meshwright_compiler::compile(&tree, &overrides, meshwright_compiler::Target::Cpu, &mut |stage| {
-            marks.push((stage, Instant::now()))
-        });
+        let compiled = meshwright_compiler::compile(&tree, &overrides, target.plans(), &mut |stage| marks.push((stage, Instant::now())));
         marks.push(("", Instant::now()));
         let compiled = compiled.map_err(|wrong| shown(&sources, &wrong))?;
         let stages = marks.windows(2).map(|pair| (pair[0].0, (pair[1].1 - pair[0].1).as_secs_f64()));
@@ -111,6 +109,15 @@ pub enum Target {
     Cpu,
     /// The first GPU; all ranks of a mesh share it.
     Cuda,
+}
+
+impl Target {
+    fn plans(self) -> meshwright_compiler::Target {
+        match self {
+            Target::Cpu => meshwright_compiler::Target::Cpu,
+            Target::Cuda => meshwright_compiler::Target::Cuda,
+        }
+    }
 }
 
 /// A plan with weights and a fixed batch of random inputs, on pinned threads or a GPU.

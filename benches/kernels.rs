@@ -32,7 +32,7 @@ pub fn run(threads: usize, quick: bool, table: &mut Table) -> Result<(), String>
     let narrow = Case::find("gpt2-1x512", &[])?;
     let mut seen: Vec<KernelData> = Vec::new();
     for case in [wide, narrow] {
-        let plan = case.compile()?.0.plan;
+        let plan = case.compile(Target::Cpu)?.0.plan;
         for (kernel, data) in plan.kernels.iter() {
             let large = (LEAST..=MOST).contains(&traffic(data));
             let known =

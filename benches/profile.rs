@@ -20,7 +20,7 @@ struct Cost {
 
 /// Profiles the entry `step` of a case.
 pub fn run(case: &Case, (threads, target): (usize, Target), quick: bool, table: &mut Table) -> Result<(), String> {
-    let (compiled, _) = case.compile()?;
+    let (compiled, _) = case.compile(target)?;
     let mut fleet = ready(compiled.plan, threads, target)?;
     let mut step = 0;
     let plain = step_seconds(if quick { 0.0 } else { 3.0 }, &mut || {

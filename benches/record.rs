@@ -19,7 +19,7 @@ type Whole = (String, Vec<usize>, Vec<f32>);
 pub fn run(what: &[String], set: &[String], (threads, target): (usize, Target)) -> Result<(), String> {
     let [model, file, steps] = what else { return Err("--record takes MODEL FILE STEPS".into()) };
     let steps: u64 = steps.parse().map_err(|_| format!("a number of steps, not '{steps}'"))?;
-    let (compiled, _) = Case::find(model, set)?.compile()?;
+    let (compiled, _) = Case::find(model, set)?.compile(target)?;
     let mut fleet = ready(compiled.plan, threads, target)?;
     let mut all = inputs(&fleet);
     all.extend(tensors(&fleet, "start", |fleet, at, copy| Some(fleet.weight(&fleet.plan().weights[at], copy))));

@@ -17,7 +17,7 @@ pub fn clock() -> u64 {
 
 /// Serves until the input ends. `since` is when the command was given.
 pub fn serve(case: &Case, (threads, target): (usize, Target), since: u64) -> Result<(), String> {
-    let (compiled, mut stages) = case.compile()?;
+    let (compiled, mut stages) = case.compile(target)?;
     let (parameters, tokens) = (parameters(&compiled.plan), tokens(&compiled.plan));
     let began = Instant::now();
     let mut fleet = ready(compiled.plan, threads, target)?;

@@ -39,10 +39,10 @@ pub struct Compiled {
 /// What a plan is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Target {
-    /// A processor: numbers that are rounded to bf16 are kept as f32.
+    /// A processor: numbers that are rounded to bf16 are kept as f32, and work is cut for some threads.
     #[default]
     Cpu,
-    /// NVIDIA GPUs: they are kept in two bytes.
+    /// NVIDIA GPUs: such numbers are kept in two bytes, and work is cut for hundreds of blocks.
     Cuda,
 }
 
@@ -74,7 +74,7 @@ pub fn compile(
         all.into_iter().flatten().for_each(|sharded| memory::half::halve(&mut sharded.graph));
     }
     begin("emit");
-    let (plan, behind) = emit::emit(emit::Graphs { train: &sharded, evaluate: Some(&evaluate), predict: predict.as_ref() });
+    let (plan, behind) = emit::emit(emit::Graphs { train: &sharded, evaluate: Some(&evaluate), predict: predict.as_ref(), target });
     begin("verify");
     meshwright_plan::verify::verify(&plan).map_err(|wrong| wrong.iter().map(bug).collect::<Vec<_>>())?;
     begin("prove");

@@ -14,6 +14,7 @@ mod region;
 mod roll;
 mod update;
 
+use crate::Target;
 use crate::fuse::rows::Step;
 use crate::graph::ir::Graph;
 use crate::memory::frames::{self, Frames};
@@ -36,6 +37,8 @@ pub struct Graphs<'a> {
     pub evaluate: Option<&'a Sharded>,
     /// What a prediction runs: a batch of 1.
     pub predict: Option<&'a Sharded>,
+    /// What runs them.
+    pub target: Target,
 }
 
 /// A graph with its places: what calls are bound with.
@@ -44,27 +47,28 @@ struct Placed<'a> {
     graph: &'a Graph,
     frames: Frames,
     peaks: Peaks,
+    target: Target,
 }
 
 impl<'a> Placed<'a> {
-    fn new(sharded: &'a Sharded, training: bool, wanted: bool) -> Self {
+    fn new(sharded: &'a Sharded, target: Target, training: bool, wanted: bool) -> Self {
         let (frames, peaks) = (frames::lay_out(&sharded.graph, training, wanted), Peaks::new(sharded));
-        Placed { sharded, graph: &sharded.graph, frames, peaks }
+        Placed { sharded, graph: &sharded.graph, frames, peaks, target }
     }
 
     /// How programs of this graph see the step.
     fn step(&self) -> Step {
         let axes = self.sharded.cuts.whole(self.graph.batch).1;
-        Step { batch: self.graph.batch, microbatches: self.graph.microbatches, parts: self.sharded.mesh.size(axes) }
+        Step { batch: self.graph.batch, microbatches: self.graph.microbatches, parts: self.sharded.mesh.size(axes), target: self.target }
     }
 }
 
 /// Puts the plan together; beside it, what stands behind its kernels.
 pub fn emit(graphs: Graphs) -> (Plan, Behind) {
     let state = state::lay_out(graphs.train);
-    let train = Placed::new(graphs.train, true, false);
-    let evaluate = graphs.evaluate.map(|graph| Placed::new(graph, false, false));
-    let predict = graphs.predict.map(|graph| Placed::new(graph, false, true));
+    let train = Placed::new(graphs.train, graphs.target, true, false);
+    let evaluate = graphs.evaluate.map(|graph| Placed::new(graph, graphs.target, false, false));
+    let predict = graphs.predict.map(|graph| Placed::new(graph, graphs.target, false, true));
     let mut programs = Programs::default();
     let peaks = [Some(&train), evaluate.as_ref(), predict.as_ref()].into_iter().flatten().map(|placed| placed.peaks.bytes).max();
     let mut regions = Regions::new(&train, &state, peaks.unwrap_or(0));

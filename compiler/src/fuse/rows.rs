@@ -9,6 +9,7 @@ use super::ir::{Buffer, FusedLaunch};
 use super::space::{Adds, How};
 use super::storage::{Spot, Storage};
 use super::tile;
+use crate::Target;
 use crate::op::{Cut, Dim, Index, Inst, Op, Random, Shape, Value, site_hash};
 use cranelift_entity::{PrimaryMap, SecondaryMap};
 use meshwright_plan::Element;
@@ -19,7 +20,7 @@ use meshwright_plan::kernel::{
 use meshwright_plan::mesh::Coordinate;
 use meshwright_plan::program::Accumulate;
 
-/// What positions and random numbers need to know of the whole step.
+/// What positions and random numbers need to know of the whole step, and what runs it.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     /// The dim that microbatches cut.
@@ -28,6 +29,8 @@ pub struct Step {
     pub microbatches: u64,
     /// Into how many parts the mesh cuts each microbatch.
     pub parts: u64,
+    /// How work is cut depends on it.
+    pub target: Target,
 }
 
 /// The kernel of a group.
@@ -335,7 +338,7 @@ impl<'a> Builder<'a> {
         kernel.skeleton = Skeleton::Rows(rows);
         widen_folds(&mut kernel);
         let folded = tile::merge(&mut kernel, folded);
-        grid(&mut kernel, folded, self.storage, &mut self.places);
+        grid(&mut kernel, folded, self.step.target, self.storage, &mut self.places);
         kernel.canonical();
         let slots: Vec<Slot> = kernel.operands.keys().collect();
         for slot in slots {
@@ -375,10 +378,10 @@ fn widen_folds(kernel: &mut KernelData) {
 }
 
 /// Cuts the work into blocks, and gives folds over all rows a place for their partial results.
-fn grid(kernel: &mut KernelData, folded: u32, storage: &mut Storage, places: &mut Vec<(Buffer, u64)>) {
+fn grid(kernel: &mut KernelData, folded: u32, target: Target, storage: &mut Storage, places: &mut Vec<(Buffer, u64)>) {
     let Some(rows) = kernel.rows() else { return };
     let mut rows = Rows { folded, ..rows.clone() };
-    rows.blocks = tile::blocks(kernel, &rows);
+    rows.blocks = tile::blocks(kernel, &rows, target);
     let row_dims = kernel.dims.values().filter(|dim| dim.role == Role::Row).count();
     let levels = rows.levels(kernel);
     let lane = kernel.lane();

@@ -1,7 +1,8 @@
 //! Rewrites on kernels: dims that behave as one are merged, dims of one point disappear, and `rows` kernels get their grid.
 //!
-//! Requires strides in elements for every dim. Ensures that a kernel computes the same in the same layout; the grid depends on shapes only.
+//! Requires strides in elements for every dim. Ensures that a kernel computes the same in the same layout; the grid depends on shapes and the target.
 
+use crate::Target;
 use cranelift_entity::{EntityRef, PrimaryMap};
 use meshwright_plan::kernel::{Access, Axis, Effect, KernelData, KernelDim, NodeData, Role, Rows, Skeleton};
 
@@ -9,10 +10,17 @@ use meshwright_plan::kernel::{Access, Axis, Effect, KernelData, KernelDim, NodeD
 const LANES: u64 = 4096;
 /// The number of blocks aimed at.
 const BLOCKS: u64 = 64;
-/// The number of blocks aimed at where every block leaves a partial result.
-const FOLD_BLOCKS: u64 = 32;
 /// The least work of a block, in points.
 const BLOCK_POINTS: u64 = 16 * 1024;
+
+/// How folds over all rows are cut, where every block leaves a partial result: how many blocks are aimed at, and the least points of one. A GPU
+/// takes two blocks on each of its hundred and more multiprocessors.
+fn fold_blocks(target: Target) -> (u64, u64) {
+    match target {
+        Target::Cpu => (32, BLOCK_POINTS),
+        Target::Cuda => (256, BLOCK_POINTS / 4),
+    }
+}
 
 /// Merges dims as far as strides allow. `folded` says how many of the last row dims are folded; the new number comes back.
 pub fn merge(kernel: &mut KernelData, folded: u32) -> u32 {
@@ -148,18 +156,18 @@ fn remove(kernel: &mut KernelData, gone: Axis) {
 }
 
 /// Into how many blocks a `rows` kernel is cut.
-pub fn blocks(kernel: &KernelData, rows: &Rows) -> u32 {
+pub fn blocks(kernel: &KernelData, rows: &Rows, target: Target) -> u32 {
     let points: u64 = kernel.dims.values().map(|dim| dim.size).product();
     let axes = row_axes(kernel);
     let free = axes.len() - rows.folded as usize;
     let size = |axes: &[Axis]| axes.iter().map(|axis| kernel.dims[*axis].size).product::<u64>();
     let folds = rows.effects.iter().any(|effect| matches!(effect, Effect::Fold { .. }));
-    let (limit, cuts) = if !folds {
-        (BLOCKS, size(&axes))
+    let ((limit, least), cuts) = if !folds {
+        ((BLOCKS, BLOCK_POINTS), size(&axes))
     } else if free == 0 {
-        (FOLD_BLOCKS, size(&axes))
+        (fold_blocks(target), size(&axes))
     } else {
-        (BLOCKS, size(&axes[..free]))
+        ((BLOCKS, BLOCK_POINTS), size(&axes[..free]))
     };
-    (points / BLOCK_POINTS).clamp(1, limit).min(cuts.max(1)) as u32
+    (points / least).clamp(1, limit).min(cuts.max(1)) as u32
 }

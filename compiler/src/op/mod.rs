@@ -60,7 +60,7 @@ pub type Origins = PrimaryMap<Origin, OriginData>;
 pub enum Element {
     /// A number that can be differentiated.
     Real,
-    /// The same, rounded to bf16 and kept in two bytes. Only [`crate::memory::half`] makes such types.
+    /// The same, rounded to bf16 and kept in two bytes. Only the stage `memory` makes such types, for targets that have them.
     Half,
     /// A truth value.
     Bool,

@@ -27,7 +27,7 @@ use meshwright_plan::{Plan, ProgramData};
 fn check(build: &Build) -> Fused {
     let (program, dims) = (&build.program, &build.dims);
     let batch = build.batch;
-    let fused = fuse(program, dims, Step { batch, microbatches: 2, parts: 1 });
+    let fused = fuse(program, dims, Step { batch, microbatches: 2, parts: 1, target: crate::Target::Cpu });
     assert_eq!(verify::verify(&fused, program, dims), Vec::<String>::new(), "{}", print::print(&fused));
     verify_plan(&fused, program);
     let scalars: Vec<(String, f64)> = scalars(program).into_iter().enumerate().map(|(at, name)| (name, 0.1 * (at + 1) as f64)).collect();

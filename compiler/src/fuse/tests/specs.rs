@@ -164,7 +164,11 @@ fn grids(text: &str) -> String {
     for segment in graph.segments.values() {
         for (what, program) in [("forward", Some(&segment.forward)), ("backward", segment.backward.as_ref())] {
             let Some(program) = program else { continue };
-            let fused = fuse(program, &graph.dims, Step { batch: graph.batch, microbatches: graph.microbatches, parts: 1 });
+            let fused = fuse(
+                program,
+                &graph.dims,
+                Step { batch: graph.batch, microbatches: graph.microbatches, parts: 1, target: crate::Target::Cpu },
+            );
             assert_eq!(verify(&fused, program, &graph.dims), Vec::<String>::new());
             verify_plan(&fused, program);
             lines.push(format!("{}.{what}", segment.name));
