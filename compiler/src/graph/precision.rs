@@ -1,7 +1,7 @@
 //! Where numbers are rounded, as the language defines it and not as fusion happens to be.
 //!
 //! Requires programs in exact arithmetic with anchors. Ensures that anchors are gone. For bf16, operands and results of matrix products and attention,
-//! results of layers (anchors) and kept values are rounded to bf16; everything between is f32. Four things stay f32: gradients of weights, the
+//! results of layers (anchors), what passes from one function of the model to the next, back again and kept values are rounded to bf16; everything between is f32. Four things stay f32: gradients of weights, the
 //! row statistics of attention, and kept row statistics (reductions and what is computed from them alone) and counts (what is made of whole
 //! numbers alone).
 
@@ -17,13 +17,18 @@ pub fn round(program: &mut Program, precision: Precision) {
     let mut work =
         Rounding { program, precision, marks, new: SecondaryMap::new(), rounded: SecondaryMap::new(), views: SecondaryMap::new() };
     for (role, value) in work.program.inputs.clone() {
-        let kept = matches!(role, Role::Stash(_)) && work.is_rounded_kind(value) && !work.marks.statistic[value];
+        let kept = passes(role) && work.is_rounded_kind(value) && !work.marks.statistic[value];
         work.rounded[value] = kept.then_some(value);
     }
     for inst in insts {
         work.instruction(inst);
     }
     work.outputs();
+}
+
+/// Whether a value outlives its program: what a layer gives and a `repeat` carries, contributions to its cotangent, and what is kept.
+fn passes(role: Role) -> bool {
+    matches!(role, Role::Stash(_) | Role::Result(_) | Role::ParamGrad(_))
 }
 
 /// What is known before rounding.
@@ -178,7 +183,7 @@ impl Rounding<'_> {
         for at in 0..self.program.outputs.len() {
             let (role, old) = self.program.outputs[at];
             let value = self.current(old);
-            let kept = matches!(role, Role::Stash(_)) && !self.marks.statistic[old];
+            let kept = passes(role) && !self.marks.statistic[old];
             let value = match origin {
                 Some(origin) if kept => self.round(value, origin),
                 _ => value,

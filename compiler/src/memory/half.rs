@@ -5,7 +5,7 @@
 //! add up or ranks reduce, inputs of the model and its result stay in four bytes.
 
 use crate::graph::ir::{Graph, Program, Role, Segment, SegmentData, segment_of};
-use crate::model::ir::Port;
+use crate::model::ir::{Call, Port};
 use crate::op::{Element, Exchange, Index, Inst, Map, Op, Shape, Type, Value};
 use cranelift_entity::SecondaryMap;
 use std::collections::BTreeSet;
@@ -70,14 +70,8 @@ impl Halves {
         }
         for call in &graph.calls {
             let segment = segment_of(call);
-            let gives = |role: Role| reading(&graph.segments[segment]).any(|program| program.names(role));
-            let ends = |ports: &[Port], ends: [(fn(u32) -> Role, fn(Port) -> Tie); 2]| -> Vec<(Tie, Role)> {
-                let all = (0..).zip(ports).flat_map(|(at, port)| ends.map(|(role, tie)| (tie(*port), role(at))));
-                all.filter(|(_, role)| gives(*role)).collect()
-            };
-            let first = ends(&call.args, [(Role::Param, Tie::Port), (Role::ParamGrad, Tie::Cotangent)]);
-            let last = ends(&call.results, [(Role::Result, Tie::Port), (Role::ResultGrad, Tie::Cotangent)]);
-            first.into_iter().chain(last).for_each(|(tie, role)| self.agree(tie, (segment, role)));
+            let given = |role: Role| reading(&graph.segments[segment]).any(|program| program.names(role));
+            ties(call).filter(|(_, role)| given(*role)).for_each(|(tie, role)| self.agree(tie, (segment, role)));
         }
         self.ports.len() + self.roles.len() < before
     }
@@ -91,9 +85,17 @@ impl Halves {
     }
 }
 
+/// What a call passes, under which roles.
+fn ties(call: &Call) -> impl Iterator<Item = (Tie, Role)> {
+    let args =
+        (0..).zip(&call.args).flat_map(|(at, port)| [(Tie::Port(*port), Role::Param(at)), (Tie::Cotangent(*port), Role::ParamGrad(at))]);
+    let given = |(at, port): (u32, &Port)| [(Tie::Port(*port), Role::Result(at)), (Tie::Cotangent(*port), Role::ResultGrad(at))];
+    args.chain((0..).zip(&call.results).flat_map(given))
+}
+
 /// How many calls contribute to a port's cotangent.
 fn contributions(graph: &Graph, port: Port) -> usize {
-    let of = |call: &crate::model::ir::Call| {
+    let of = |call: &Call| {
         let Some(backward) = &graph.segments[segment_of(call)].backward else { return 0 };
         let gives = |at: u32| backward.outputs.iter().any(|(role, _)| *role == Role::ParamGrad(at));
         (0..).zip(&call.args).filter(|(at, arg)| **arg == port && gives(*at)).count()
@@ -187,6 +189,23 @@ impl Program {
             debug_assert!(data.ty.element.is_real(), "{value} is rounded");
             data.ty.element = Element::Half;
         }
+        self.spare();
+    }
+
+    /// What is rounded already is not rounded again.
+    fn spare(&mut self) {
+        let mut now: SecondaryMap<Value, Option<Value>> = SecondaryMap::new();
+        for mut inst in std::mem::take(&mut self.body.insts) {
+            inst.args.iter_mut().for_each(|arg| *arg = now[*arg].unwrap_or(*arg));
+            let (result, arg) = (inst.results[0], inst.args.first().copied());
+            let (ty, of) = (self.body.ty(result), |arg: &Value| self.body.ty(*arg));
+            let again = |arg: &Value| inst.op == Op::Map(Map::RoundBf16) && ty.element == Element::Half && of(arg) == ty;
+            match arg.filter(again) {
+                Some(arg) => now[result] = Some(arg),
+                None => self.body.insts.push(inst),
+            }
+        }
+        self.outputs.iter_mut().for_each(|(_, value)| *value = now[*value].unwrap_or(*value));
     }
 }
 
