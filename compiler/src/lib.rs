@@ -70,8 +70,8 @@ pub fn compile(
     let (mut evaluate, _) = shard::shard(evaluate, &model.settings)?;
     let mut predict = predict.map(shard::ir::Sharded::alone);
     if target == Target::Cuda {
-        let all = [Some(&mut sharded), Some(&mut evaluate), predict.as_mut()];
-        all.into_iter().flatten().for_each(|sharded| memory::half::halve(&mut sharded.graph));
+        [&mut sharded, &mut evaluate].into_iter().for_each(|sharded| memory::half::halve(&mut sharded.graph, false));
+        predict.iter_mut().for_each(|sharded| memory::half::halve(&mut sharded.graph, true));
     }
     begin("emit");
     let (plan, behind) = emit::emit(emit::Graphs { train: &sharded, evaluate: Some(&evaluate), predict: predict.as_ref(), target });

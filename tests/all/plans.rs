@@ -1,9 +1,11 @@
 //! Plans of small specs as their snapshots: a change of the compiler shows here as a diff of what it decided.
 //!
-//! A case is `tests/cases/plans/NAME.mesh`; its snapshot is `NAME.plan`. Ensures that plans verify, hold no host facts and read back.
+//! A case is `tests/cases/plans/NAME.mesh`; its snapshot is `NAME.plan`, and `NAME.cuda.plan` where a GPU's plan is another one. Ensures that plans verify, hold no host facts and read back.
 
 use super::folder::{files, root, shown};
 use super::{snapshot, spec};
+use meshwright_compiler::Target;
+use std::path::Path;
 
 #[test]
 fn plans_are_what_they_were() {
@@ -11,11 +13,20 @@ fn plans_are_what_they_were() {
     let cases = files(&root().join("tests/cases/plans"), "mesh");
     assert!(!cases.is_empty());
     for path in cases {
-        let plan = spec::compile(&path, &[]).plan;
-        meshwright_plan::verify::verify(&plan).unwrap_or_else(|found| panic!("{}: {found:?}", shown(&path)));
-        let text = meshwright_plan::print::print(&plan);
-        assert_eq!(meshwright_plan::parse::parse(&text).unwrap_or_else(|why| panic!("{}: {why}", shown(&path))), plan);
-        wrong.extend(snapshot::compare(&path.with_extension("plan"), &text).err());
+        let [cpu, cuda] = [Target::Cpu, Target::Cuda].map(|target| text(&path, target));
+        wrong.extend(snapshot::compare(&path.with_extension("plan"), &cpu).err());
+        let other = path.with_extension("cuda.plan");
+        if cuda != cpu || other.exists() {
+            wrong.extend(snapshot::compare(&other, &cuda).err());
+        }
     }
     snapshot::all_equal(&wrong);
+}
+
+fn text(path: &Path, target: Target) -> String {
+    let plan = spec::compile_to(target, path, &[]).plan;
+    meshwright_plan::verify::verify(&plan).unwrap_or_else(|found| panic!("{}: {found:?}", shown(path)));
+    let text = meshwright_plan::print::print(&plan);
+    assert_eq!(meshwright_plan::parse::parse(&text).unwrap_or_else(|why| panic!("{}: {why}", shown(path))), plan);
+    text
 }

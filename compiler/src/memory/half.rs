@@ -2,7 +2,7 @@
 //!
 //! Requires a sharded graph in which precision has put roundings. Ensures that the type of such a value says so, that both ends of everything that
 //! passes between programs (ports and their cotangents, kept values) agree, and that no value changes. Weights, their gradients, sums that calls
-//! add up or ranks reduce, inputs of the model and its result stay in four bytes.
+//! add up or ranks reduce, inputs of the model and what it predicts stay in four bytes.
 
 use crate::graph::ir::{Graph, Program, Role, Segment, SegmentData, segment_of};
 use crate::model::ir::{Call, Port};
@@ -10,9 +10,9 @@ use crate::op::{Element, Exchange, Index, Inst, Map, Op, Shape, Type, Value};
 use cranelift_entity::SecondaryMap;
 use std::collections::BTreeSet;
 
-/// Types values that are kept in two bytes as such.
-pub fn halve(graph: &mut Graph) {
-    let mut halves = Halves::new(graph);
+/// Types values that are kept in two bytes as such; the model's result is none of them if it is `wanted`.
+pub fn halve(graph: &mut Graph, wanted: bool) {
+    let mut halves = Halves::new(graph, wanted);
     while halves.shrink(graph) {}
     for (segment, data) in graph.segments.iter_mut() {
         let halved = |role: Role| halves.roles.contains(&(segment, role));
@@ -40,8 +40,8 @@ struct Halves {
 }
 
 impl Halves {
-    fn new(graph: &Graph) -> Halves {
-        let outside = |port: &Port| graph.inputs.iter().any(|(_, input)| input == port) || graph.result == Some(*port);
+    fn new(graph: &Graph, wanted: bool) -> Halves {
+        let outside = |port: &Port| graph.inputs.iter().any(|(_, input)| input == port) || (wanted && graph.result == Some(*port));
         let inside: Vec<Port> =
             graph.ports.iter().filter(|(port, ty)| ty.element.is_real() && !outside(port)).map(|(port, _)| port).collect();
         let once = |port: &&Port| contributions(graph, **port) == 1;

@@ -78,6 +78,14 @@ fn root(name: &str) -> &str {
     name.split(['\'', '.']).next().unwrap_or(name)
 }
 
+/// Which of a kernel's merged dims are those that an axis may cut: all, unless each of those is there, under its name or renamed.
+fn narrowed(own: &Names, known: &Names) -> Names {
+    let renamed = |name: &String| own.iter().filter(|other| root(other) == root(name)).cloned().collect();
+    let here = |name: &String| if own.contains(name) { Names::from([name.clone()]) } else { renamed(name) };
+    let found: Vec<Names> = known.iter().map(here).collect();
+    if found.is_empty() || found.iter().any(Names::is_empty) { own.clone() } else { found.into_iter().flatten().collect() }
+}
+
 impl Cuts {
     /// Of a tensor with these dims.
     pub(super) fn of(mesh: &Mesh, dims: &[DimSize], parts: &Parts) -> Cuts {
@@ -162,7 +170,7 @@ impl Launch<'_> {
     fn known_along(&self, slot: Slot, held: &Cuts) -> Vec<(Axis, Set, Names)> {
         let dims = self.kernel.dims.iter().zip(&self.kernel.operands[slot].strides).filter(|(_, stride)| **stride != 0);
         let axes = dims.flat_map(|((number, dim), _)| Set::of(self.mesh, &dim.axes).each().map(move |axis| (number, axis, dim)));
-        let known = axes.filter_map(|(number, axis, dim)| Some((number, axis, &held.axes.get(&axis)?.names & &names(&dim.name))));
+        let known = axes.filter_map(|(number, axis, dim)| Some((number, axis, narrowed(&names(&dim.name), &held.axes.get(&axis)?.names))));
         known.filter(|(_, _, names)| !names.is_empty()).collect()
     }
 
@@ -206,10 +214,7 @@ impl Launch<'_> {
         for (axis, own) in &mut cuts.axes {
             own.parts = divided.get(axis).cloned().unwrap_or_default();
             for known in reads.iter().filter_map(|(_, read)| read.cuts.axes.get(axis)) {
-                let both = &own.names & &known.names;
-                if !both.is_empty() {
-                    own.names = both;
-                }
+                own.names = narrowed(&own.names, &known.names);
             }
         }
         cuts
