@@ -5,7 +5,8 @@
 
 use super::cuda::attention::on_tensor_cores;
 use super::folder::{Scratch, files, root, shown};
-use super::spec::{compile, compile_in};
+use super::spec::{compile_in, compile_to};
+use meshwright_compiler::Target;
 use meshwright_runtime::device::cuda::Arch;
 use meshwright_runtime::device::cuda::emit::{self, Function, Source};
 use meshwright_runtime::device::cuda::find::{Library, Machine, find};
@@ -68,19 +69,20 @@ fn compiler() -> Compiler {
     Compiler::open(library(), Some(cache)).unwrap_or_else(|why| panic!("{why}"))
 }
 
-/// Compiles every kernel of every example.
+/// Compiles every kernel of every example, as it is and in bf16.
 fn every_kernel_compiles(arch: &str) {
     let (compiler, arch): (_, Arch) = (compiler(), arch.parse().expect("an architecture"));
     let mut count = 0;
-    for path in files(&root().join("examples"), "mesh") {
-        let source = emit::source(&compile(&path, &[]).plan).unwrap_or_else(|why| panic!("{}: {why:?}", shown(&path)));
-        let compiled = compiler.compile(&source, arch).unwrap_or_else(|why| panic!("{} for {arch}: {why}", shown(&path)));
-        assert_eq!((compiled.form, &compiled.unkept), (Form::Cubin, &None), "{}", shown(&path));
-        assert!(compiled.code.starts_with(b"\x7fELF"), "{}", shown(&path));
+    let examples = files(&root().join("examples"), "mesh");
+    for (path, set) in examples.iter().flat_map(|path| [(path, &[][..]), (path, &[("train.precision", "bf16")][..])]) {
+        let source = emit::source(&compile_to(Target::Cuda, path, set).plan).unwrap_or_else(|why| panic!("{}: {why:?}", shown(path)));
+        let compiled = compiler.compile(&source, arch).unwrap_or_else(|why| panic!("{} for {arch}: {why}", shown(path)));
+        assert_eq!((compiled.form, &compiled.unkept), (Form::Cubin, &None), "{}", shown(path));
+        assert!(compiled.code.starts_with(b"\x7fELF"), "{}", shown(path));
         for function in source.kernels.values().flatten() {
             let usage = compiled.usage.iter().find(|usage| usage.function == function.name);
             let usage = usage.unwrap_or_else(|| panic!("{} is not in the machine code", function.name));
-            fits(function, usage, arch).unwrap_or_else(|why| panic!("{} for {arch}: {} {why}: {usage:?}", shown(&path), function.name));
+            fits(function, usage, arch).unwrap_or_else(|why| panic!("{} for {arch}: {} {why}: {usage:?}", shown(path), function.name));
             count += 1;
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! A case is `tests/cases/plans/NAME.mesh`; its snapshot is `NAME.plan`, and `NAME.cuda.plan` where a GPU's plan is another one. Ensures that plans verify, hold no host facts and read back.
 
+use super::emulate::parallel::in_parallel;
 use super::folder::{files, root, shown};
 use super::{snapshot, spec};
 use meshwright_compiler::Target;
@@ -21,6 +22,16 @@ fn plans_are_what_they_were() {
         }
     }
     snapshot::all_equal(&wrong);
+}
+
+/// Meshes whose ranks reduce, gather, exchange and hand on what is rounded.
+#[test]
+fn every_spec_has_a_plan_in_bf16_for_every_target() {
+    let specs = ["examples", "tests/cases/meshes"].map(|folder| files(&root().join(folder), "mesh")).concat();
+    assert!(specs.len() > 50, "{} specs", specs.len());
+    let compile =
+        |at: usize| [Target::Cpu, Target::Cuda].map(|target| spec::compile_to(target, &specs[at], &[("train.precision", "bf16")]));
+    in_parallel(specs.len(), |at| drop(compile(at)));
 }
 
 fn text(path: &Path, target: Target) -> String {
