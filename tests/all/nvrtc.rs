@@ -3,7 +3,7 @@
 //! Requires an NVRTC where `meshwright doctor` finds one, or in `target/nvrtc`, or a `python3` whose pip can fetch the wheel into that folder.
 //! Where none of these is so, the tests fail and say it: a kernel that nobody compiled is not a tested one.
 
-use super::cuda::attention::on_tensor_cores;
+use super::cuda::{attention, products};
 use super::folder::{Scratch, files, root, shown};
 use super::spec::{compile_in, compile_to};
 use meshwright_compiler::Target;
@@ -129,9 +129,10 @@ fn every_kernel_of_every_example_compiles_for_blackwell_without_tensor_memory() 
 
 /// No example needs all sizes and masks: those that the emulator plays.
 #[test]
-fn attention_on_tensor_cores_compiles_for_all() {
-    let (compiler, source) = (compiler(), on_tensor_cores());
-    for arch in ["sm_80", "sm_90a", "sm_100a", "sm_120"] {
+fn tensor_cores_compile_for_all() {
+    let (compiler, sources) = (compiler(), [attention::on_tensor_cores(), products::on_tensor_cores()]);
+    let every = |source: Source| ["sm_80", "sm_90a", "sm_100a", "sm_120"].map(|arch| (source.clone(), arch));
+    for (source, arch) in sources.into_iter().flat_map(every) {
         let arch: Arch = arch.parse().expect("an architecture");
         let compiled = compiler.compile(&source, arch).unwrap_or_else(|why| panic!("for {arch}: {why}"));
         for function in source.kernels.values().flatten() {

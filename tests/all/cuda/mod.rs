@@ -8,6 +8,7 @@ mod compare;
 mod kernels;
 mod narrow;
 mod operands;
+pub mod products;
 mod text;
 mod training;
 

@@ -82,5 +82,5 @@ struct k1_product_shape {
 };
 // o0 a, o1 b, o2 c
 extern "C" __global__ void k1_product(const mw_bf16* o0, const mw_bf16* o1, mw_bf16* o2, const mw_step* step, mw_u32 iteration, mw_u32 micro, mw_u64 adds) {
-    mw_contract<k1_product_shape>(o0, o1, o2, adds >> 2 & 1);
+    mw_contract_mma<k1_product_shape, 2, 2>(o0, o1, o2, adds >> 2 & 1);
 }

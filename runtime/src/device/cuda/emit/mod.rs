@@ -98,7 +98,7 @@ fn functions(plan: &Plan, own: Kernel, kernel: &KernelData, names: Names<'_>) ->
     let number = own.as_u32();
     match &kernel.skeleton {
         Skeleton::Rows(body) => rows::emit(number, kernel, body, names),
-        Skeleton::Contract { alpha } => contract::emit(number, kernel, *alpha),
+        Skeleton::Contract { alpha } => contract::emit(number, kernel, *alpha, aligned(plan, own)),
         Skeleton::Attention(shape) => attention::forward(number, kernel, shape, names, aligned(plan, own)),
         Skeleton::AttentionGrad(shape) => attention::backward(number, kernel, shape, names, aligned(plan, own)),
         Skeleton::Segmented => segmented::emit(number, kernel),

@@ -2,15 +2,20 @@
 
 use super::{MEMBERS, aligned, attention, contract};
 use meshwright_plan::Plan;
-use meshwright_plan::kernel::Skeleton;
+use meshwright_plan::kernel::{KernelData, Skeleton};
 
 /// What a plan's functions use of the hardware.
 pub(super) fn hardware(plan: &Plan) -> &'static str {
-    if attends_on_tensor_cores(plan) { include_str!("hardware.cuh") } else { "" }
+    if attends_on_tensor_cores(plan) || multiplies_on_tensor_cores(plan) { include_str!("hardware.cuh") } else { "" }
 }
 
 fn attends_on_tensor_cores(plan: &Plan) -> bool {
     plan.kernels.iter().any(|(number, kernel)| attention::on_tensor_cores(kernel, aligned(plan, number)))
+}
+
+fn multiplies_on_tensor_cores(plan: &Plan) -> bool {
+    let product = |kernel: &KernelData| matches!(kernel.skeleton, Skeleton::Contract { .. });
+    plan.kernels.iter().any(|(number, kernel)| product(kernel) && contract::on_tensor_cores(kernel, aligned(plan, number)))
 }
 
 /// What a plan's functions use, for so many coordinates and scalars.
@@ -25,6 +30,8 @@ pub(super) fn text(plan: &Plan, coordinates: usize, scalars: usize) -> String {
         (contracts || attends, include_str!("tiles.cuh")),
         (contracts, contract::TEMPLATE),
         (attends, attention::TEMPLATE),
+        (attends_on_tensor_cores(plan) || multiplies_on_tensor_cores(plan), include_str!("swizzle.cuh")),
+        (multiplies_on_tensor_cores(plan), contract::MMA_TEMPLATE),
         (attends_on_tensor_cores(plan), attention::MMA_TEMPLATE),
     ] {
         text += if needed { template } else { "" };

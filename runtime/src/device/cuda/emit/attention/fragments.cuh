@@ -1,7 +1,5 @@
-// Attention on tensor cores: tiles of bf16 in shared memory, and a warp's share of them in registers.
+// Attention on tensor cores, behind swizzle.cuh: tiles of bf16 in shared memory, and a warp's share of them in registers.
 //
-// A *tile* is some rows of a view whose columns lie side by side, as chunks of 8 columns (16 bytes). Which chunk of a row stands where depends on the
-// row, so that 8 rows of one chunk, which is what ldmatrix reads at a time, are in different banks, and so are 8 chunks of one row.
 // A *strip* is 16 rows, a warp's share of a product: of an accumulator `x[4]` of 16 x 8, lane `l` has columns `l % 4 * 2 + {0, 1}` of rows
 // `l / 4` in x[0..2] and `l / 4 + 8` in x[2..4].
 
@@ -12,17 +10,6 @@ __device__ constexpr int mw_larger(int a, int b) { return a > b ? a : b; }
 
 // How many rows of a tile are taken at a time, where a thread has so many registers for them and M of them take each row.
 template <int REGISTERS, int M> constexpr int mw_part = REGISTERS >= 64 * M ? 64 : REGISTERS >= 32 * M ? 32 : 16;
-
-// Places are bytes of the function's dynamic shared memory. Tiles begin at multiples of 128.
-template <int COLUMNS> struct mw_laid {
-    static constexpr int chunks = COLUMNS / 8, period = chunks % 8 == 0 ? 8 : chunks % 4 == 0 ? 4 : 2;
-    // Where a chunk of a row stands.
-    static __device__ __forceinline__ int place(int tile, int row, int chunk) {
-        return tile + row * chunks * 16 + (chunk ^ (row * period / 8 & (period - 1))) * 16;
-    }
-    // Where the chunk `by` further on stands, from the place of chunk 0 or 1 of a row; `by` is even. That is cheaper where `by` is a constant.
-    static __device__ __forceinline__ int further(int place, int by) { return (place ^ (by & (period - 1)) * 16) + (by & ~(period - 1)) * 16; }
-};
 
 // Begins to copy ROWS rows from `first` on, by threads numbered `thread`; zeros beyond the view.
 template <class View, int ROWS, int THREADS>
