@@ -6,13 +6,14 @@
 use crate::outcome::{Failure, Outcome, print_json, print_text};
 use crate::spec::{SpecArguments, alone, placed};
 use crate::target::{self, Target};
+use meshwright_compiler::model::settings::Precision;
 use meshwright_compiler::shrink::{self, Shrunk};
 use meshwright_compiler::{self as compiler, Compiled};
 use meshwright_grammar::Sources;
 use meshwright_plan::print::{human, mesh_text};
 use meshwright_runtime::device::cuda::Context;
 use meshwright_runtime::execute::Fleet;
-use meshwright_runtime::execute::compare::{self, Compared};
+use meshwright_runtime::execute::compare::{self, Compared, Granted};
 use meshwright_runtime::pool::Pool;
 use serde_json::json;
 use std::sync::Arc;
@@ -33,6 +34,9 @@ pub struct Arguments {
     /// Run the model at its own size.
     #[arg(long)]
     full: bool,
+    /// Compare in bf16, within what its roundings leave open; a model that is made smaller is else compared in f32.
+    #[arg(long)]
+    bf16: bool,
     /// Seed of weights and inputs.
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -49,6 +53,7 @@ struct Verdict {
     /// Whose ranks they are.
     place: &'static str,
     shrunk: Shrunk,
+    granted: Granted,
     /// Of each step: on the mesh, on one device.
     losses: Vec<[f64; 2]>,
     same_weights: bool,
@@ -74,7 +79,10 @@ pub fn run(arguments: &Arguments, json: bool) -> Outcome {
         )));
     }
     let gpu = arguments.target.open()?;
-    let shrunk = if arguments.full { Shrunk::default() } else { shrink::shrink(&opened.tree, &opened.overrides) };
+    let mut shrunk = if arguments.full { Shrunk::default() } else { shrink::shrink(&opened.tree, &opened.overrides) };
+    if arguments.bf16 {
+        shrunk.overrides.push(("train.precision".to_string(), shrink::word("bf16")));
+    }
     let single = [shrunk.overrides.clone(), alone(&mesh)].concat();
     let compiled = [opened.compile(many, &shrunk.overrides)?, opened.compile(one, &single)?];
     let verdict = compare((compiled, &opened.sources), gpu, shrunk, arguments.seed)?;
@@ -93,6 +101,10 @@ fn compare(
     seed: u64,
 ) -> Result<Verdict, Failure> {
     let plan = &compiled[0].plan;
+    let granted = match compiled[0].model.settings.train.precision {
+        Precision::F32 => compare::EXACT,
+        Precision::Bf16 => compare::ROUNDED,
+    };
     let (name, mesh, ranks) = (plan.name.clone(), plan.mesh.clone(), plan.mesh.ranks());
     let place = if gpu.is_some() { "of the GPU" } else { "of this machine" };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -107,17 +119,17 @@ fn compare(
     let [many, one] = &mut fleets[..] else { unreachable!("two plans make two fleets") };
     let same_weights = compare::equal_weights(many, one);
     let mut losses = vec![[compare::loss(many, 1)?, compare::loss(one, 1)?]];
-    let gradients = compare::gradients(many, one);
+    let gradients = compare::gradients(many, one, &granted);
     for step in 2..=STEPS {
         losses.push([compare::loss(many, step)?, compare::loss(one, step)?]);
     }
-    Ok(Verdict { name, mesh: mesh_text(&mesh), ranks, place, shrunk, losses, same_weights, gradients })
+    Ok(Verdict { name, mesh: mesh_text(&mesh), ranks, place, shrunk, granted, losses, same_weights, gradients })
 }
 
 impl Verdict {
     fn loss_passes(&self, step: usize) -> bool {
         let [found, wanted] = self.losses[step];
-        let granted = if step == 0 { compare::LOSS } else { compare::CURVE };
+        let granted = if step == 0 { self.granted.loss } else { self.granted.curve };
         (found - wanted).abs() <= granted * wanted.abs()
     }
 
@@ -207,6 +219,7 @@ mod tests {
             ranks: 2,
             place: "of this machine",
             shrunk: Shrunk::default(),
+            granted: compare::EXACT,
             losses: vec![[1.0, 1.0]],
             same_weights: true,
             gradients: vec![gradient("Gpt.table", 1e-7), gradient("Gpt.head", off)],

@@ -143,7 +143,8 @@ fn number(size: u64) -> Expr {
     expression(ExprKind::Number(Number { value: size as f64, text: size.to_string(), unit: None }))
 }
 
-fn word(text: &str) -> Expr {
+/// A word as the value of an override.
+pub fn word(text: &str) -> Expr {
     let span = nowhere();
     let name = meshwright_grammar::tree::Name { text: text.to_string(), span };
     expression(ExprKind::Path(meshwright_grammar::tree::Path { parts: vec![name], span }))

@@ -287,8 +287,10 @@ fn verify_compares_a_mesh_with_one_device() {
                 }
             ),
         );
-        let json = meshwright(&scratch.path(""), &["--json", "verify", "on.mesh"]).json();
-        assert_eq!((json["ranks"].as_u64(), json["differs"].as_array().map(Vec::len)), (Some(4), Some(0)), "{model}: {json}");
+        for more in [&[][..], &["--bf16"]] {
+            let json = meshwright(&scratch.path(""), &[&["--json", "verify", "on.mesh"], more].concat()).json();
+            assert_eq!((json["ranks"].as_u64(), json["differs"].as_array().map(Vec::len)), (Some(4), Some(0)), "{model} {more:?}: {json}");
+        }
     }
     let text = meshwright(&scratch.path(""), &["verify", "on.mesh"]).well();
     assert!(text.ends_with("gradients agree\n"), "{text}");

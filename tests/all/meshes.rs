@@ -52,10 +52,10 @@ pub(crate) fn faults(case: &Path) -> Vec<String> {
         bad.push("  initial weights differ".to_string());
     }
     let (found, wanted) = (loss(&mut mesh, 1), loss(&mut one, 1));
-    if (found - wanted).abs() > compare::LOSS * wanted.abs() || found.is_nan() {
+    if (found - wanted).abs() > compare::EXACT.loss * wanted.abs() || found.is_nan() {
         bad.push(format!("  loss {found}, on one device {wanted}"));
     }
-    let gradients = compare::gradients(&mesh, &one);
+    let gradients = compare::gradients(&mesh, &one, &compare::EXACT);
     assert_eq!(gradients.len(), one.plan().weights.len(), "every weight is compared");
     let wrong = gradients.iter().filter(|one| !one.passes());
     bad.extend(wrong.map(|one| format!("  {}: off by {:.3e}, granted {:.3e}", one.worst, one.off, one.granted)));
@@ -65,7 +65,7 @@ pub(crate) fn faults(case: &Path) -> Vec<String> {
     }
     for step in 2..=STEPS {
         let (found, wanted) = (loss(&mut mesh, step), loss(&mut one, step));
-        if (found - wanted).abs() > compare::CURVE * wanted.abs() || found.is_nan() {
+        if (found - wanted).abs() > compare::EXACT.curve * wanted.abs() || found.is_nan() {
             bad.push(format!("  loss {found} in step {step}, on one device {wanted}"));
             break;
         }

@@ -9,14 +9,22 @@ use crate::error::Error;
 use meshwright_plan::Weight;
 use std::convert::Infallible;
 
-/// ‖Δ‖ ≤ this · ‖g‖ + that · ‖all g‖, of every gradient: what another order of sums leaves open in f32.
-pub const GRADIENT: (f64, f64) = (1e-5, 1e-7);
+/// How far apart two fleets may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Granted {
+    /// ‖Δ‖ ≤ this · ‖g‖ + that · ‖all g‖, of every gradient.
+    pub gradient: (f64, f64),
+    /// Relative error of the first loss.
+    pub loss: f64,
+    /// Relative error of the loss in later steps.
+    pub curve: f64,
+}
 
-/// Relative error of the first loss.
-pub const LOSS: f64 = 1e-5;
+/// What another order of sums leaves open in f32.
+pub const EXACT: Granted = Granted { gradient: (1e-5, 1e-7), loss: 1e-5, curve: 1e-4 };
 
-/// Relative error of the loss in later steps.
-pub const CURVE: f64 = 1e-4;
+/// The same in bf16: another order of a sum rounds to another neighbour, which is 2^-8 away, and a step has a dozen such places in a row.
+pub const ROUNDED: Granted = Granted { gradient: (2e-2, 1e-3), loss: 1e-3, curve: 2e-3 };
 
 /// All copies of one weight's gradient.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +90,7 @@ pub fn equal_weights(found: &Fleet, wanted: &Fleet) -> bool {
 }
 
 /// Every weight's gradient after a step, against that of another fleet; of weights that are not trained (states), their values.
-pub fn gradients(found: &Fleet, wanted: &Fleet) -> Vec<Compared> {
+pub fn gradients(found: &Fleet, wanted: &Fleet, granted: &Granted) -> Vec<Compared> {
     let gradient =
         |fleet: &Fleet, weight: &Weight, copy: u64| fleet.gradient(weight, copy).unwrap_or_else(|| fleet.weight(weight, copy)).into_owned();
     let of = |weight: &Weight, copy| gradient(wanted, weight, copy);
@@ -94,7 +102,7 @@ pub fn gradients(found: &Fleet, wanted: &Fleet) -> Vec<Compared> {
             let (value, expected) = (gradient(found, own, copy), of(other, copy));
             let off = value.iter().zip(expected.iter()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>().sqrt();
             let norm = squares(&expected).sqrt();
-            let granted = GRADIENT.0 * norm + GRADIENT.1 * all;
+            let granted = granted.gradient.0 * norm + granted.gradient.1 * all;
             // Not a number is as far off as can be.
             let off = if off.is_nan() { f64::INFINITY } else { off };
             let elements = expected.len() as u64 * own.count;
