@@ -24,7 +24,7 @@ pub struct Granted {
 pub const EXACT: Granted = Granted { gradient: (1e-5, 1e-7), loss: 1e-5, curve: 1e-4 };
 
 /// The same in bf16: another order of a sum rounds to another neighbour, which is 2^-8 away, and a step has a dozen such places in a row.
-pub const ROUNDED: Granted = Granted { gradient: (2e-2, 1e-3), loss: 1e-3, curve: 2e-3 };
+pub const ROUNDED: Granted = Granted { gradient: (5e-3, 2e-4), loss: 2e-4, curve: 5e-4 };
 
 /// All copies of one weight's gradient.
 #[derive(Clone, Debug, PartialEq)]
