@@ -11,23 +11,24 @@ extern "C" __global__ void k0_norm(const mw_bf16* o0, const mw_bf16* o1, const f
     mw_i64 r4 = i0;
     mw_i64 r5 = i0 * 128ll;
     float a5 = mw_sum::start();
-    float k3[4];
+    float k3[8];
     #pragma unroll
     for (int j = 0; j < 1; j++) {
-        int first = (j * 32 + thread) * 4ll;
-        float l0[4]; // x
-        mw_load4(o0 + r0 + first, true, l0);
-        float l1[4]; // update
-        mw_load4(o1 + r1 + first, true, l1);
+        int first = (j * 32 + thread) * 8ll;
+        bool in = first < 128;
+        float l0[8]; // x
+        mw_load8(o0 + r0 + first, in, l0);
+        float l1[8]; // update
+        mw_load8(o1 + r1 + first, in, l1);
         #pragma unroll
-        for (int e = 0; e < 4; e++) {
+        for (int e = 0; e < 8; e++) {
             float v0 = l0[e];
             float v1 = l1[e];
             float v2 = v0 + v1;
             float v3 = mw_round_bf16(v2);
-            k3[j * 4 + e] = v3;
+            k3[j * 8 + e] = v3;
             float v4 = v3 * v3;
-            a5 = mw_sum::join(a5, v4);
+            if (in) a5 = mw_sum::join(a5, v4);
         }
     }
     float v5 = mw_team<mw_sum, 32>(a5, shared);
@@ -36,14 +37,15 @@ extern "C" __global__ void k0_norm(const mw_bf16* o0, const mw_bf16* o1, const f
     float v10 = mw_rsqrt(v9);
     #pragma unroll
     for (int j = 0; j < 1; j++) {
-        int first = (j * 32 + thread) * 4ll;
-        float l12[4]; // gain
-        mw_load4(o2 + first, true, l12);
-        float s0[4]; // y
-        float s2[4]; // normed
+        int first = (j * 32 + thread) * 8ll;
+        bool in = first < 128;
+        float l12[8]; // gain
+        mw_load8(o2 + first, in, l12);
+        float s0[8]; // y
+        float s2[8]; // normed
         #pragma unroll
-        for (int e = 0; e < 4; e++) {
-            float v3 = k3[j * 4 + e];
+        for (int e = 0; e < 8; e++) {
+            float v3 = k3[j * 8 + e];
             float v11 = v3 * v10;
             float v12 = l12[e];
             float v13 = v11 * v12;
@@ -51,8 +53,8 @@ extern "C" __global__ void k0_norm(const mw_bf16* o0, const mw_bf16* o1, const f
             s0[e] = v3;
             s2[e] = v14;
         }
-        mw_store4(o3 + r3 + first, true, s0, false);
-        mw_store4(o5 + r5 + first, true, s2, false);
+        mw_store8(o3 + r3 + first, in, s0, false);
+        mw_store8(o5 + r5 + first, in, s2, false);
     }
     __syncwarp();
     if (thread == 0) *(o4 + r4) = v10;

@@ -203,6 +203,27 @@ __device__ inline void mw_store4(mw_bf16* to, bool in, const float* from, bool) 
         for (int i = 0; i < 4; i++) to[i] = from[i];
     }
 }
+// Eight neighbours.
+__device__ inline void mw_load8(const float* from, bool in, float* to) { mw_load4(from, in, to), mw_load4(from + 4, in, to + 4); }
+__device__ inline void mw_store8(float* to, bool in, const float* from, bool add) {
+    mw_store4(to, in, from, add), mw_store4(to + 4, in, from + 4, add);
+}
+__device__ inline void mw_load8(const mw_bf16* from, bool in, float* to) {
+    if (!in || ((mw_u64)from & 15) != 0) {
+        mw_load4(from, in, to), mw_load4(from + 4, in, to + 4);
+        return;
+    }
+    uint4 eight = *(const uint4*)from;
+    mw_u32 pairs[4] = {eight.x, eight.y, eight.z, eight.w};
+    for (int i = 0; i < 4; i++) to[2 * i] = __uint_as_float(pairs[i] << 16), to[2 * i + 1] = __uint_as_float(pairs[i] & 0xffff0000u);
+}
+__device__ inline void mw_store8(mw_bf16* to, bool in, const float* from, bool add) {
+    if (!in || ((mw_u64)to & 15) != 0) {
+        mw_store4(to, in, from, add), mw_store4(to + 4, in, from + 4, add);
+        return;
+    }
+    *(uint4*)to = make_uint4(mw_pair(from[0], from[1]), mw_pair(from[2], from[3]), mw_pair(from[4], from[5]), mw_pair(from[6], from[7]));
+}
 // An index that runs around.
 __device__ inline mw_i64 mw_wrap(mw_i64 index, mw_i64 size) {
     index %= size;

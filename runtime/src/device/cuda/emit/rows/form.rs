@@ -2,8 +2,9 @@
 //!
 //! Requires: nothing. Ensures: it depends on the kernel alone.
 
+use cranelift_entity::EntityRef;
 use meshwright_plan::Element;
-use meshwright_plan::kernel::{Effect, KernelData, NodeData, Role, Rows};
+use meshwright_plan::kernel::{Effect, KernelData, NodeData, Operand, Role, Rows};
 
 /// Threads of a block whose teams are warps, or whose threads take points.
 const THREADS: u64 = 256;
@@ -11,8 +12,8 @@ const THREADS: u64 = 256;
 const LANES: u64 = 8;
 /// Most lanes of a thread whose values stay in registers.
 const KEPT: u64 = 16;
-/// Lanes of one access.
-const VECTOR: u64 = 4;
+/// Lanes of one access of 16 bytes: of f32, and of bf16.
+const VECTORS: [u64; 2] = [4, 8];
 
 /// Who does what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Form {
         let count = kernel.dims.values().filter(|dim| dim.role == Role::Row).map(|dim| dim.size).product::<u64>();
         let lanes = kernel.lane().map_or(1, |lane| kernel.dims[lane].size);
         let work = work(kernel, rows);
-        let vector = if vectors(kernel, rows, lanes) { VECTOR } else { 1 };
+        let vector = vector(kernel, rows, lanes);
         let (team, teams) = match work {
             Work::Points => (1, THREADS),
             Work::Rows | Work::Groups(_) => team(lanes),
@@ -100,14 +101,21 @@ fn work(kernel: &KernelData, rows: &Rows) -> Work {
     if rows.nodes.values().any(cooperates) || (!alone && rows.effects.iter().any(once)) { Work::Rows } else { Work::Points }
 }
 
-/// Whether four lanes at a time are worth it: they divide, and some operand has them as neighbours.
-fn vectors(kernel: &KernelData, rows: &Rows, lanes: u64) -> bool {
-    let Some(lane) = kernel.lane() else { return false };
+/// How many lanes at a time are worth it: so many as divide, and some operand has as neighbours in one access; else one.
+fn vector(kernel: &KernelData, rows: &Rows, lanes: u64) -> u64 {
+    let Some(lane) = kernel.lane() else { return 1 };
     let scans = rows.nodes.values().any(|data| matches!(data, NodeData::Scan { .. }));
-    let near = kernel.operands.values().any(|operand| {
-        matches!(operand.element, Element::F32 | Element::Bf16) && operand.strides[cranelift_entity::EntityRef::index(lane)] == 1
-    });
-    lanes.is_multiple_of(VECTOR) && near && !scans
+    let near = |element: Element| {
+        let wanted = |operand: &Operand| operand.element == element && operand.strides[EntityRef::index(lane)] == 1;
+        kernel.operands.values().any(wanted)
+    };
+    let [four, eight] = VECTORS;
+    match (near(Element::F32), near(Element::Bf16)) {
+        _ if scans => 1,
+        (_, true) if lanes.is_multiple_of(eight) => eight,
+        (true, _) | (_, true) if lanes.is_multiple_of(four) => four,
+        _ => 1,
+    }
 }
 
 /// Threads of a team, and teams of a block.

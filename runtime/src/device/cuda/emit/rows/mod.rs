@@ -1,8 +1,8 @@
 //! The skeleton `rows`: elementwise work, row reductions, lookups and folds over rows.
 //!
-//! A *team* of threads (a warp, or a whole block) takes a row; each thread takes a few lanes at a time, four neighbours with one access where they
-//! stand so. Between row reductions, values stay in registers where a thread has few lanes, else they are computed again. Kernels without
-//! reductions need no team: each thread takes its own points.
+//! A *team* of threads (a warp, or a whole block) takes a row; each thread takes a few lanes at a time, four neighbours, or eight of bf16, with one
+//! access of 16 bytes where they stand so. Between row reductions, values stay in registers where a thread has few lanes, else they are computed
+//! again. Kernels without reductions need no team: each thread takes its own points.
 //!
 //! Requires: kernels that the plan's verifier accepted. Ensures: all stores of a row come after all its loads, since a read and a written operand
 //! may be one place; the order of every sum is fixed.

@@ -58,7 +58,7 @@ impl Emitter<'_> {
         }
         for (number, slot) in near {
             let (inside, adds) = (self.inside(), adds(self.kernel, slot));
-            self.text.line(&format!("mw_store4({} + first, {inside}, s{number}, {adds});", self.row_of(slot)));
+            self.text.line(&format!("mw_store{vector}({} + first, {inside}, s{number}, {adds});", self.row_of(slot)));
         }
         Ok(())
     }
@@ -78,7 +78,7 @@ impl Emitter<'_> {
         if self.form.overhangs() { "in" } else { "true" }
     }
 
-    /// Whether four neighbours of an operand are one access.
+    /// Whether neighbours of an operand are one access, or few.
     fn is_near(&self, slot: Slot) -> bool {
         let real = matches!(self.kernel.operands[slot].element, Element::F32 | Element::Bf16);
         self.form.vector > 1 && real && lane_stride(self.kernel, slot) == 1
@@ -88,7 +88,7 @@ impl Emitter<'_> {
         matches!(effect, Effect::Store { .. }) && self.is_near(effect.slot())
     }
 
-    /// The operand of a load of four neighbours.
+    /// The operand of a load of neighbours.
     fn vector_load(&self, node: Node) -> Option<(Slot, Option<Gather>)> {
         match &self.rows.nodes[node] {
             NodeData::Load { slot, gather, moved: None } if self.is_near(*slot) => {
@@ -104,7 +104,7 @@ impl Emitter<'_> {
             let (number, row, inside) = (node.index(), self.row_of(slot), self.inside());
             let gathered = gather.map(|gather| self.gathered(gather)).unwrap_or_default();
             self.text.line(&format!("float l{number}[{}]; // {}", self.form.vector, self.kernel.operands[slot].name));
-            self.text.line(&format!("mw_load4({row}{gathered} + first, {inside}, l{number});"));
+            self.text.line(&format!("mw_load{}({row}{gathered} + first, {inside}, l{number});", self.form.vector));
         }
     }
 
