@@ -37,10 +37,9 @@ pub struct Compiled {
 }
 
 /// What a plan is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A processor: numbers that are rounded to bf16 are kept as f32, and work is cut for some threads.
-    #[default]
     Cpu,
     /// NVIDIA GPUs: such numbers are kept in two bytes, and work is cut for hundreds of blocks.
     Cuda,

@@ -101,8 +101,7 @@ impl<'a> Words<'a> {
     /// The weight that a program takes as this value, in the first call of its segment.
     fn weight(&self, body: &Body, value: Value) -> Option<Weight> {
         self.graph.segments.iter().find_map(|(segment, data)| {
-            let programs = [Some(&data.forward), Some(&data.forward_only), data.backward.as_ref()];
-            let program = programs.into_iter().flatten().find(|program| std::ptr::eq(&raw const program.body, body))?;
+            let program = data.programs().find(|program| std::ptr::eq(&raw const program.body, body))?;
             let (role, _) = program.inputs.iter().find(|(_, input)| *input == value)?;
             let call = self.graph.calls.iter().find(|call| segment_of(call) == segment)?;
             if let Role::Weight(slot) = role { Some(call.weights.get(*slot as usize)?.0) } else { None }

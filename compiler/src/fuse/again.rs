@@ -79,7 +79,7 @@ fn in_memory(facts: &Facts<'_>, groups: &[Group], value: Value) -> bool {
     let Some(def) = facts.def[value] else { return true };
     let far = || (0..facts.kind.len()).any(|user| facts.reads(user).contains(&(value, true)));
     let made = facts.kind[def] != Kind::Rows && groups.iter().any(|group| group.insts.contains(&def));
-    facts.role[value].is_some_and(|role| !super::legalise::accumulates(role, facts.program.body.ty(value).element)) || made || far()
+    (facts.role[value].is_some() && !facts.accumulates(value)) || made || far()
 }
 
 fn reads(facts: &Facts<'_>, group: &Group, value: Value) -> bool {

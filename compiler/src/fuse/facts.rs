@@ -3,7 +3,7 @@
 //! Requires what [`super::legalise`] ensures. Ensures that an instruction that makes a kernel depends, directly, on all instructions whose
 //! results it reads; through memory (*far*) where it needs more of a result than the element at its own point.
 
-use super::legalise::is_free;
+use super::legalise::{accumulates, is_free};
 use super::view::{View, Views, of_inst, views};
 use crate::graph::ir::{Program, Role};
 use crate::op::{Dims, Index, Inst, Map, Op, Origin, Shape, Value};
@@ -86,6 +86,11 @@ impl<'a> Facts<'a> {
         facts.deps = (0..program.body.insts.len()).map(|index| facts.deps_of(index)).collect();
         facts.in_place();
         facts
+    }
+
+    /// Whether a value is an output to which calls add.
+    pub fn accumulates(&self, value: Value) -> bool {
+        self.role[value].is_some_and(|role| accumulates(role, self.program.body.ty(value).element))
     }
 
     /// Where instructions come from.

@@ -13,7 +13,7 @@
 use super::view::{View, Views, of_inst};
 use super::{legal_attention, legal_index};
 use crate::graph::ir::{Program, Role};
-use crate::op::{Body, Dim, Dims, Element, Exchange, Index, Inst, Map, Op, Origin, Reduce, Shape, Type, Value};
+use crate::op::{Body, Dim, Dims, Element, Index, Inst, Map, Op, Origin, Reduce, Shape, Type, Value};
 use cranelift_entity::SecondaryMap;
 
 /// Rewrites a program; `batch` is the dim along which positions are global.
@@ -351,10 +351,7 @@ impl<'a> Rewriter<'a> {
 fn adds(op: &Op) -> bool {
     match op {
         Op::Attention(_) | Op::AttentionGrad(_) => false,
-        Op::Collective(collective) => match collective.exchange {
-            Exchange::ReduceScatter { .. } | Exchange::AllReduce { .. } => true,
-            Exchange::AllGather { .. } | Exchange::AllToAll { .. } | Exchange::Permute { .. } => false,
-        },
+        Op::Collective(collective) => collective.exchange.reduces(),
         Op::Const(_) | Op::Integer(_) | Op::Scalar(_) | Op::Map(_) | Op::Reduce(..) | Op::Contract(_) | Op::Index(_) => true,
         Op::Shape(_) | Op::Random(_) | Op::Anchor | Op::Stop => true,
     }

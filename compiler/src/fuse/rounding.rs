@@ -4,7 +4,7 @@
 //! what is computed where it is wanted is not stored.
 
 use crate::graph::ir::Program;
-use crate::op::{Element, Inst, Map, Op, Value};
+use crate::op::{Body, Element, Inst, Map, Op, Value};
 use cranelift_entity::SecondaryMap;
 
 /// Takes out the roundings that stores do.
@@ -15,26 +15,17 @@ pub fn absorb(program: &mut Program) {
         inst.results.iter().for_each(|result| makers[*result] = stores(&inst.op));
     }
     program.outputs.iter().for_each(|(_, value)| uses[*value] += 1);
-    let mut now: SecondaryMap<Value, Option<Value>> = SecondaryMap::new();
-    let insts = std::mem::take(&mut program.body.insts);
-    for mut inst in insts {
-        inst.args.iter_mut().for_each(|arg| *arg = now[*arg].unwrap_or(*arg));
-        match rounded(program, &inst).filter(|made| makers[*made] && uses[*made] == 1) {
-            Some(made) => {
-                now[inst.results[0]] = Some(made);
-                let values = &mut program.body.values;
-                values[made] = values[inst.results[0]].clone();
-            }
-            None => program.body.insts.push(inst),
-        }
-    }
-    program.outputs.iter_mut().for_each(|(_, value)| *value = now[*value].unwrap_or(*value));
+    program.replace(|body, inst| {
+        let made = rounded(body, inst).filter(|made| makers[*made] && uses[*made] == 1)?;
+        body.values[made] = body.values[inst.results[0]].clone();
+        Some(made)
+    });
 }
 
 /// What an instruction rounds to two bytes, in the same layout.
-fn rounded(program: &Program, inst: &Inst) -> Option<Value> {
+fn rounded(body: &Body, inst: &Inst) -> Option<Value> {
     let (result, arg) = (inst.results[0], *inst.args.first()?);
-    let (to, from) = (program.body.ty(result), program.body.ty(arg));
+    let (to, from) = (body.ty(result), body.ty(arg));
     (inst.op == Op::Map(Map::RoundBf16) && to.element == Element::Half && to.dims == from.dims).then_some(arg)
 }
 

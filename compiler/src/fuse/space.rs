@@ -4,7 +4,6 @@
 //! dims of the space, or all but the lane.
 
 use super::facts::Facts;
-use super::legalise::accumulates;
 use super::view::View;
 use crate::op::{Dim, Dims, Index, Op, Reduce, Value};
 use std::collections::BTreeSet;
@@ -94,9 +93,8 @@ fn agree<T: PartialEq>(a: Option<T>, b: Option<T>) -> Option<Option<T>> {
 pub fn units(facts: &Facts<'_>, index: usize) -> Vec<(Space, Option<How>)> {
     let inst = facts.inst(index);
     let result = inst.results[0];
-    let adds =
-        |value: Value| facts.role[value].filter(|role| accumulates(*role, facts.program.body.ty(value).element)).map(|_| Adds::ByCall);
-    let adds = adds(result).or(facts.target[result].and_then(adds));
+    let added = [Some(result), facts.target[result]].into_iter().flatten().any(|value| facts.accumulates(value));
+    let adds = added.then_some(Adds::ByCall);
     let plain = |dims: &[Dim], inner| Space { dims: dims.iter().copied().collect(), adds, inner, ..Space::default() };
     match &inst.op {
         Op::Reduce(op, over) => reductions(facts, *op, over, inst.args[0], adds),

@@ -3,8 +3,8 @@
 //! A [`Program`] is a body with tagged inputs and outputs. The tags ([`Role`]) are all that later stages need to bind memory.
 
 use crate::model::ir::{Call, Model, Port, Weight, WeightData};
-use crate::op::{Body, Dim, Dims, Origins, Type, Value};
-use cranelift_entity::{PrimaryMap, entity_impl};
+use crate::op::{Body, Dim, Dims, Inst, Origins, Type, Value};
+use cranelift_entity::{PrimaryMap, SecondaryMap, entity_impl};
 
 /// A segment: one function of the model, with its programs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,6 +88,18 @@ pub struct SegmentData {
     pub take: Option<Program>,
 }
 
+impl SegmentData {
+    /// What runs for every microbatch: forward, forward_only, backward.
+    pub fn programs(&self) -> impl Iterator<Item = &Program> {
+        [&self.forward, &self.forward_only].into_iter().chain(&self.backward)
+    }
+
+    /// The same, to be changed.
+    pub fn programs_mut(&mut self) -> impl Iterator<Item = &mut Program> {
+        [&mut self.forward, &mut self.forward_only].into_iter().chain(&mut self.backward)
+    }
+}
+
 /// The bound of a number; beyond it the run stops without having changed a weight.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limit {
@@ -115,6 +127,22 @@ pub struct Program {
     pub inputs: Vec<(Role, Value)>,
     /// What it gives; one value may stand under several roles.
     pub outputs: Vec<(Role, Value)>,
+}
+
+impl Program {
+    /// Takes out each instruction for whose result `by` knows another value of the program: all that read the result read that value instead. The
+    /// instruction that `by` sees reads such values already.
+    pub fn replace(&mut self, mut by: impl FnMut(&mut Body, &Inst) -> Option<Value>) {
+        let mut replaced: SecondaryMap<Value, Option<Value>> = SecondaryMap::new();
+        for mut inst in std::mem::take(&mut self.body.insts) {
+            inst.args.iter_mut().for_each(|arg| *arg = replaced[*arg].unwrap_or(*arg));
+            match by(&mut self.body, &inst) {
+                Some(value) => replaced[inst.results[0]] = Some(value),
+                None => self.body.insts.push(inst),
+            }
+        }
+        self.outputs.iter_mut().for_each(|(_, value)| *value = replaced[*value].unwrap_or(*value));
+    }
 }
 
 /// What an input or output of a program is.
@@ -187,7 +215,7 @@ pub struct Update {
     /// Number of moments that the optimizer keeps per weight.
     pub moments: u32,
     /// Which update serves each weight: an index into `groups`; none: frozen. Weights of one group differ in nothing but their place.
-    pub group_of: cranelift_entity::SecondaryMap<Weight, Option<u32>>,
+    pub group_of: SecondaryMap<Weight, Option<u32>>,
     /// One elementwise program per group over a flat dim: `Rest, Gradient, Moment(..), Factor → Rest, Moment(..)`. The flat dim's size is a placeholder:
     /// `schedule` instantiates the program for the ranges that it finds.
     pub groups: Vec<UpdateGroup>,

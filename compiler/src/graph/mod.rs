@@ -32,7 +32,7 @@ pub mod vjp;
 
 use crate::model::ir::Model;
 use crate::op::OriginData;
-use ir::{Graph, Program};
+use ir::Graph;
 use meshwright_grammar::Diagnostic;
 
 /// The training graph of a model; without `train`, one that only evaluates.
@@ -44,8 +44,7 @@ pub fn build(model: &Model, train: bool) -> Result<Graph, Vec<Diagnostic>> {
     let mut graph = lower::lower(&model, train)?;
     let dims = graph.dims.clone();
     for segment in graph.segments.values_mut() {
-        let programs: [Option<&mut Program>; 3] = [Some(&mut segment.forward), Some(&mut segment.forward_only), segment.backward.as_mut()];
-        for program in programs.into_iter().flatten() {
+        for program in segment.programs_mut() {
             precision::round(program, model.settings.train.precision);
             simplify::drop_marks(program);
             tidy::tidy(program, &dims);

@@ -1,9 +1,9 @@
 //! Where numbers are rounded, as the language defines it and not as fusion happens to be.
 //!
 //! Requires programs in exact arithmetic with anchors. Ensures that anchors are gone. For bf16, operands and results of matrix products and attention,
-//! results of layers (anchors), what passes from one function of the model to the next, back again and kept values are rounded to bf16; everything between is f32. Four things stay f32: gradients of weights, the
-//! row statistics of attention, and kept row statistics (reductions and what is computed from them alone) and counts (what is made of whole
-//! numbers alone).
+//! results of layers (anchors), what passes from one function of the model to the next and its cotangents, and kept values are rounded to bf16;
+//! everything between is f32. Four things stay f32: gradients of weights, the row statistics of attention, and kept row statistics (reductions and
+//! what is computed from them alone) and counts (what is made of whole numbers alone).
 
 use super::ir::{Program, Role};
 use crate::model::settings::Precision;

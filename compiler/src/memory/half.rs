@@ -6,7 +6,7 @@
 
 use crate::graph::ir::{Graph, Program, Role, Segment, SegmentData, segment_of};
 use crate::model::ir::{Call, Port};
-use crate::op::{Element, Exchange, Index, Inst, Map, Op, Shape, Type, Value};
+use crate::op::{Element, Index, Inst, Map, Op, Shape, Type, Value};
 use cranelift_entity::SecondaryMap;
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ pub fn halve(graph: &mut Graph, wanted: bool) {
     for (segment, data) in graph.segments.iter_mut() {
         let halved = |role: Role| halves.roles.contains(&(segment, role));
         data.types(&halved);
-        programs(data).for_each(|program| program.halve(&halved));
+        data.programs_mut().for_each(|program| program.halve(&halved));
     }
     for port in halves.ports {
         if let Tie::Port(port) = port {
@@ -53,7 +53,7 @@ impl Halves {
                 let bound = program.inputs.iter().chain(&program.outputs);
                 bound.filter(|bound| real(program, bound)).map(|(role, _)| (segment, *role)).collect()
             };
-            reading(data).flat_map(of).collect::<Vec<(Segment, Role)>>()
+            data.programs().flat_map(of).collect::<Vec<(Segment, Role)>>()
         };
         Halves { ports, roles: graph.segments.iter().flat_map(of).collect() }
     }
@@ -62,7 +62,7 @@ impl Halves {
     fn shrink(&mut self, graph: &Graph) -> bool {
         let before = self.ports.len() + self.roles.len();
         for (segment, data) in &graph.segments {
-            for program in reading(data) {
+            for program in data.programs() {
                 for role in program.unrounded(&|role| self.roles.contains(&(segment, role))) {
                     self.roles.remove(&(segment, role));
                 }
@@ -70,7 +70,7 @@ impl Halves {
         }
         for call in &graph.calls {
             let segment = segment_of(call);
-            let given = |role: Role| reading(&graph.segments[segment]).any(|program| program.names(role));
+            let given = |role: Role| graph.segments[segment].programs().any(|program| program.names(role));
             ties(call).filter(|(_, role)| given(*role)).for_each(|(tie, role)| self.agree(tie, (segment, role)));
         }
         self.ports.len() + self.roles.len() < before
@@ -101,15 +101,6 @@ fn contributions(graph: &Graph, port: Port) -> usize {
         (0..).zip(&call.args).filter(|(at, arg)| **arg == port && gives(*at)).count()
     };
     graph.calls.iter().map(of).sum()
-}
-
-/// The programs whose values may be halved.
-fn reading(data: &SegmentData) -> impl Iterator<Item = &Program> {
-    [&data.forward, &data.forward_only].into_iter().chain(&data.backward)
-}
-
-fn programs(data: &mut SegmentData) -> impl Iterator<Item = &mut Program> {
-    [&mut data.forward, &mut data.forward_only].into_iter().chain(&mut data.backward)
 }
 
 /// Whether a role is of what passes between programs, and may be halved.
@@ -162,7 +153,7 @@ impl Program {
     /// What is wanted in four bytes: by other roles, and by the reductions between ranks, whose parts and sums are of one type.
     fn wide(&self, halved: &dyn Fn(Role) -> bool) -> Vec<Value> {
         let outputs = self.outputs.iter().filter(|(role, _)| !halved(*role)).map(|(_, value)| *value);
-        let reduces = |inst: &&Inst| matches!(&inst.op, Op::Collective(collective) if !moves(&collective.exchange));
+        let reduces = |inst: &&Inst| matches!(&inst.op, Op::Collective(collective) if collective.exchange.reduces());
         outputs.chain(self.body.insts.iter().filter(reduces).map(|inst| inst.args[0])).collect()
     }
 
@@ -194,18 +185,11 @@ impl Program {
 
     /// What is rounded already is not rounded again.
     fn spare(&mut self) {
-        let mut now: SecondaryMap<Value, Option<Value>> = SecondaryMap::new();
-        for mut inst in std::mem::take(&mut self.body.insts) {
-            inst.args.iter_mut().for_each(|arg| *arg = now[*arg].unwrap_or(*arg));
-            let (result, arg) = (inst.results[0], inst.args.first().copied());
-            let (ty, of) = (self.body.ty(result), |arg: &Value| self.body.ty(*arg));
-            let again = |arg: &Value| inst.op == Op::Map(Map::RoundBf16) && ty.element == Element::Half && of(arg) == ty;
-            match arg.filter(again) {
-                Some(arg) => now[result] = Some(arg),
-                None => self.body.insts.push(inst),
-            }
-        }
-        self.outputs.iter_mut().for_each(|(_, value)| *value = now[*value].unwrap_or(*value));
+        self.replace(|body, inst| {
+            let ty = body.ty(inst.results[0]);
+            let arg = inst.args.first().filter(|arg| ty.element == Element::Half && body.ty(**arg) == ty);
+            arg.filter(|_| inst.op == Op::Map(Map::RoundBf16)).copied()
+        });
     }
 }
 
@@ -220,17 +204,9 @@ fn keeps(inst: &Inst, rounded: &SecondaryMap<Value, bool>, exact: &SecondaryMap<
         Op::Shape(Shape::Concat { .. }) => inst.args.iter().all(|arg| rounded[*arg]),
         Op::Shape(_) => rounded[inst.args[0]],
         Op::Index(Index::Gather { .. }) => rounded[inst.args[0]],
-        Op::Collective(collective) => moves(&collective.exchange) && rounded[inst.args[0]],
+        Op::Collective(collective) => !collective.exchange.reduces() && rounded[inst.args[0]],
         Op::Reduce(..) | Op::Index(_) | Op::Random(_) | Op::Scalar(_) | Op::Integer(_) | Op::Const(_) => false,
         Op::Contract(_) | Op::Attention(_) | Op::AttentionGrad(_) => false,
-    }
-}
-
-/// Whether an exchange brings numbers as they are.
-fn moves(exchange: &Exchange) -> bool {
-    match exchange {
-        Exchange::AllGather { .. } | Exchange::AllToAll { .. } | Exchange::Permute { .. } => true,
-        Exchange::ReduceScatter { .. } | Exchange::AllReduce { .. } => false,
     }
 }
 

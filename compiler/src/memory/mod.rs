@@ -1,7 +1,8 @@
 //! `memory`: where everything stands.
 //!
 //! In: graphs, timelines, fused programs. Out: blocks of weights ([`state`]), places of activations, cotangents and kept values
-//! ([`frames`]), the temporaries of a program ([`scratch`]), and what takes two bytes instead of four ([`half`]). All offsets are multiples of [`ALIGN`].
+//! ([`frames`]), the temporaries of a program ([`scratch`]), and what takes two bytes instead of four ([`half`]). All offsets are multiples of
+//! [`ALIGN`].
 //!
 //! Frames of equal calls have equal sizes and stand one after the other, so that a run of calls is an affine function of its number.
 

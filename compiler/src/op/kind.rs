@@ -226,6 +226,14 @@ impl Exchange {
             Exchange::Permute { .. } => "permute",
         }
     }
+
+    /// Whether values of the members become one; the others bring numbers as they are.
+    pub fn reduces(self) -> bool {
+        match self {
+            Exchange::ReduceScatter { .. } | Exchange::AllReduce { .. } => true,
+            Exchange::AllGather { .. } | Exchange::AllToAll { .. } | Exchange::Permute { .. } => false,
+        }
+    }
 }
 
 /// Attention over named dims. Dims of q that k and v lack share them (grouped queries). `key` is always another dim than `query`: self-attention

@@ -27,7 +27,8 @@ mod sums;
 mod tests;
 pub mod verify;
 
-use crate::graph::ir::{Graph, Program, Role, Segment, SegmentData, segment_of};
+use crate::graph::ir::{Graph, Role, Segment, SegmentData, segment_of};
+use crate::graph::tidy::tidy;
 use crate::model::ir::Weight;
 use crate::model::settings::{Settings, ShardTarget};
 use crate::op::{Dim, Dims};
@@ -259,10 +260,7 @@ fn localised(part: &mut Partition<'_>, data: &SegmentData) -> (SegmentData, Move
     moves.backward = std::mem::take(&mut part.moves);
     local.next = data.next.as_ref().map(|program| part.program(program));
     local.take = data.take.as_ref().map(|program| part.program(program));
-    let always: [Option<&mut Program>; 3] = [Some(&mut local.forward), Some(&mut local.forward_only), local.backward.as_mut()];
-    let programs = always.into_iter().chain([local.next.as_mut(), local.take.as_mut()]);
-    for program in programs.flatten() {
-        crate::graph::tidy::tidy(program, part.dims);
-    }
+    local.programs_mut().for_each(|program| tidy(program, part.dims));
+    [&mut local.next, &mut local.take].into_iter().flatten().for_each(|program| tidy(program, part.dims));
     (local, moves)
 }

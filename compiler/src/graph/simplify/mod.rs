@@ -32,18 +32,10 @@ pub fn simplify(program: &mut Program, dims: &Dims) {
 
 /// Removes `Anchor` and `Stop`, once differentiation and precision are settled. One that changes the layout stays.
 pub fn drop_marks(program: &mut Program) {
-    let mut replaced: SecondaryMap<Value, Option<Value>> = SecondaryMap::new();
-    let body = &mut program.body;
-    let values = &body.values;
-    body.insts.retain_mut(|inst| {
-        inst.args.iter_mut().for_each(|arg| *arg = replaced[*arg].unwrap_or(*arg));
-        let mark = matches!(inst.op, Op::Anchor | Op::Stop) && values[inst.args[0]].ty == values[inst.results[0]].ty;
-        if mark {
-            replaced[inst.results[0]] = Some(inst.args[0]);
-        }
-        !mark
+    program.replace(|body, inst| {
+        let mark = matches!(inst.op, Op::Anchor | Op::Stop) && body.ty(inst.args[0]) == body.ty(inst.results[0]);
+        mark.then(|| inst.args[0])
     });
-    program.outputs.iter_mut().for_each(|(_, value)| *value = replaced[*value].unwrap_or(*value));
 }
 
 /// What an instruction becomes.

@@ -115,7 +115,7 @@ fn every_damaged_collective_is_refused() {
     for (name, mesh) in MESHES {
         let sharded = sharded(&format!("{GPT}\n{mesh}"));
         for (segment, data) in &sharded.graph.segments {
-            for program in [Some(&data.forward), Some(&data.forward_only), data.backward.as_ref()].into_iter().flatten() {
+            for program in data.programs() {
                 let collectives = (0..program.body.insts.len()).filter(|at| matches!(program.body.insts[*at].op, Op::Collective(_)));
                 for (at, (what, damage)) in collectives.flat_map(|at| DAMAGES.map(|damage| (at, damage))) {
                     let mut mutant = program.clone();
