@@ -78,12 +78,17 @@ fn root(name: &str) -> &str {
     name.split(['\'', '.']).next().unwrap_or(name)
 }
 
-/// Which of a kernel's merged dims are those that an axis may cut: all, unless each of those is there, under its name or renamed.
-fn narrowed(own: &Names, known: &Names) -> Names {
+/// As which of these dims some are there: under their names, or renamed. None: one of them is not.
+fn among(own: &Names, wanted: &Names) -> Option<Names> {
     let renamed = |name: &String| own.iter().filter(|other| root(other) == root(name)).cloned().collect();
-    let here = |name: &String| if own.contains(name) { Names::from([name.clone()]) } else { renamed(name) };
-    let found: Vec<Names> = known.iter().map(here).collect();
-    if found.is_empty() || found.iter().any(Names::is_empty) { own.clone() } else { found.into_iter().flatten().collect() }
+    let one = |name: &String| if own.contains(name) { Names::from([name.clone()]) } else { renamed(name) };
+    let known: Vec<Names> = wanted.iter().map(one).collect();
+    known.iter().all(|names| !names.is_empty()).then(|| known.into_iter().flatten().collect())
+}
+
+/// Which of a kernel's merged dims are those that an axis may cut: all, unless each of those is there.
+fn narrowed(own: &Names, known: &Names) -> Names {
+    among(own, known).filter(|found| !found.is_empty()).unwrap_or_else(|| own.clone())
 }
 
 impl Cuts {
@@ -103,13 +108,7 @@ impl Cuts {
     /// As which dims these are there: renamed, if none is named so. None: there are none.
     fn here(&self, name: &str) -> Option<Names> {
         let all = names(name);
-        let renamed = |name: &String| self.dims.iter().filter(|own| root(own) == root(name)).cloned().collect();
-        let one = |name: &String| if self.dims.contains(name) { Names::from([name.clone()]) } else { renamed(name) };
-        let known: Vec<Names> = all.iter().map(one).collect();
-        match self.dims.is_empty() {
-            true => Some(all),
-            false => known.iter().all(|names| !names.is_empty()).then(|| known.into_iter().flatten().collect()),
-        }
+        if self.dims.is_empty() { Some(all) } else { among(&self.dims, &all) }
     }
 
     /// What both allow.
