@@ -1,7 +1,8 @@
 //! Where the time of one step goes: a line for every kernel, the most expensive first.
 //!
-//! Ensures: the time of a kernel is that of all its launches in one step, by the GPU's own clock on a GPU, the median and the least over steps; shares and rates are of the least.
-//! Arithmetic counts what the mask shows; traffic is the least that the kernel's operands allow (each element that it reads or writes once).
+//! Ensures: the time of a kernel is that of all its launches in one step, by the GPU's own clock on a GPU, the median and the least over steps; shares
+//! and rates are of the least. Arithmetic counts what the mask shows; traffic is the least that the kernel's operands allow (each element that it
+//! reads or writes once).
 
 use crate::cases::{Case, Target, ready, step_seconds};
 use crate::table::{Figure, Spread, Table};

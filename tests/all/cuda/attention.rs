@@ -2,9 +2,9 @@
 //!
 //! Ensures for each what `every_kernel_computes_what_the_processor_does` ensures, and that what does not suit tensor cores falls back.
 
-use super::check;
+use super::agree;
 use super::kernels::Found;
-use crate::emulate::parallel::{in_parallel, processors};
+use crate::emulate::parallel::processors;
 use meshwright_plan::kernel::KernelData;
 use meshwright_plan::mesh::{Axis, Mesh};
 use meshwright_plan::{Plan, parse};
@@ -129,10 +129,7 @@ pub fn on_tensor_cores() -> Source {
 fn attention_in_bf16_computes_what_the_processor_does() {
     let [steep, _] = STEEP.found();
     let all: Vec<Found> = CASES.iter().chain(&OTHERS).flat_map(Case::found).chain([steep]).collect();
-    let parts = 2 * processors();
-    let part = |first: usize| all.iter().skip(first).step_by(parts).collect::<Vec<_>>();
-    let bad = in_parallel(parts, |first| check(part(first), &[])).concat();
-    assert!(bad.is_empty(), "{} of {} kernels differ:\n{}", bad.len(), all.len(), bad.join("\n"));
+    agree(&all, &[], 2 * processors());
 }
 
 #[test]

@@ -106,14 +106,17 @@ fn check(all: Vec<&Found>, scalars: &[scalar::Definition]) -> Vec<String> {
     bad
 }
 
+/// That all of them compute what the processor does; `parts` of them at a time.
+fn agree(all: &[Found], scalars: &[scalar::Definition], parts: usize) {
+    let part = |first: usize| all.iter().skip(first).step_by(parts).collect::<Vec<_>>();
+    let bad = in_parallel(parts, |first| check(part(first), scalars)).concat();
+    let shown = bad.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("\n");
+    assert!(bad.is_empty(), "{} of {} kernels differ:\n{shown}", bad.len(), all.len());
+}
+
 #[test]
 fn every_kernel_computes_what_the_processor_does() {
     let all = kernels::all();
-    let scalars = scalars(&all);
     assert!(all.len() >= 500, "{} kernels are compared", all.len());
-    let parts = processors();
-    let part = |first: usize| all.iter().skip(first).step_by(parts).collect::<Vec<_>>();
-    let bad = in_parallel(parts, |first| check(part(first), &scalars)).concat();
-    let shown = bad.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("\n");
-    assert!(bad.is_empty(), "{} of {} kernels differ:\n{shown}", bad.len(), all.len());
+    agree(&all, &scalars(&all), processors());
 }

@@ -19,7 +19,7 @@ pub(super) const MMA_TEMPLATE: &str = include_str!("product.cuh");
 const TILE: usize = 64;
 /// The same on tensor cores, of products with tiles for every multiprocessor, and of others.
 const MMA_TILES: [usize; 2] = [128, 64];
-/// Stages of a sum on tensor cores, and how many terms each has.
+/// Stages of a sum on tensor cores, and how many terms each has: what `product.cuh` puts into shared memory.
 const MMA_STAGES: usize = 3;
 const MMA_PART: usize = 32;
 /// Tiles that are enough for a GPU.
@@ -29,8 +29,8 @@ const WARPS: usize = 32;
 /// Numbers of a copy, and what every row starts at a multiple of.
 const COPY: usize = 8;
 
-/// Whether a kernel is computed on tensor cores; `aligned`: its operands are at multiples of 16 bytes.
-pub(super) fn on_tensor_cores(kernel: &KernelData, aligned: bool) -> bool {
+/// Whether a kernel is one for tensor cores, if its operands are always placed at multiples of 16 bytes.
+pub(super) fn suits_tensor_cores(kernel: &KernelData) -> bool {
     let Contraction { product: [m, n, k], outer, inner } = Contraction::new(kernel);
     let copied = |operand: usize, lines: Loop<3>| {
         let bf16 = kernel.operands[Slot::new(operand)].element == Element::Bf16;
@@ -38,14 +38,14 @@ pub(super) fn on_tensor_cores(kernel: &KernelData, aligned: bool) -> bool {
         let along = |near: Loop<3>, far: Loop<3>| near.strides[operand] == 1 && near.size.is_multiple_of(COPY) && even(&far);
         bf16 && (along(k, lines) || along(lines, k)) && outer.iter().chain(&inner).all(even)
     };
-    aligned && copied(0, m) && copied(1, n)
+    copied(0, m) && copied(1, n)
 }
 
 /// The function of a kernel.
 ///
 /// # Errors
-/// The operands are not three of f32, or a size is beyond what a launch takes.
-pub(super) fn emit(number: u32, kernel: &KernelData, alpha: f32, aligned: bool) -> Result<Vec<Function>, String> {
+/// The operands are not three of real numbers, or a size is beyond what a launch takes.
+pub(super) fn emit(number: u32, kernel: &KernelData, alpha: f32, on_tensor_cores: bool) -> Result<Vec<Function>, String> {
     expect_operands(kernel, 3, &[])?;
     let Contraction { product: [m, n, k], outer, inner } = Contraction::new(kernel);
     let name = name(number, kernel);
@@ -59,7 +59,7 @@ pub(super) fn emit(number: u32, kernel: &KernelData, alpha: f32, aligned: bool) 
     text.close_with(";");
     text.signature(&name, kernel);
     let blocks = |tile: usize| points(&outer) * m.size.div_ceil(tile) * n.size.div_ceil(tile);
-    let (tile, shared) = if on_tensor_cores(kernel, aligned) {
+    let (tile, shared) = if on_tensor_cores {
         let [large, small] = MMA_TILES;
         let tile = if blocks(large) >= MANY { large } else { small };
         let strips = tile / WARPS;
@@ -75,7 +75,7 @@ pub(super) fn emit(number: u32, kernel: &KernelData, alpha: f32, aligned: bool) 
 
 #[cfg(test)]
 mod tests {
-    use super::emit;
+    use super::{emit, suits_tensor_cores};
 
     /// Claims: of each kind of dim the longest is cut into tiles, and the others are points of the grid or inside the sum.
     #[test]
@@ -83,7 +83,7 @@ mod tests {
         let text = "kernel k0 \"a product\" contract batch [B 3] m [M 2, R 130] n [N 70] k [K 5, L 40] alpha 0.5\n  \
                     read a: f32[B, M, K, R, L]; b: f32[B, L, N, K]\n  accumulate c: f32[B, R, M, N]\n";
         let kernel = meshwright_plan::parse::kernel(text).unwrap_or_else(|error| panic!("{error}"));
-        let functions = emit(4, &kernel, 0.5, true).expect("a function");
+        let functions = emit(4, &kernel, 0.5, suits_tensor_cores(&kernel)).expect("a function");
         let [function] = &functions[..] else { panic!("one function, not {}", functions.len()) };
         assert_eq!((function.name.as_str(), function.grid, function.threads), ("k4_a_product", 3 * 2 * 3 * 2, 256));
         for part in ["rows = 130, columns = 40;", "rows = 70, columns = 40;", "inner = 5;", "alpha = 0.5f;", "adds >> 2 & 1"] {

@@ -71,13 +71,25 @@ pub fn source(plan: &Plan) -> Result<Source, Error> {
     let coordinates = coordinates::of_plan(plan);
     let scalars: Vec<String> = plan.scalars.iter().map(|definition| definition.name.clone()).collect();
     let names = Names { scalars: &scalars, coordinates: &coordinates };
+    let on: PrimaryMap<Kernel, bool> = plan.kernels.keys().map(|number| on_tensor_cores(plan, number)).collect();
     let one = |(number, kernel): (Kernel, &KernelData)| {
         let refused = |why| Error::Kernel { number: Some(number), name: kernel.name.clone(), why };
-        functions(plan, number, kernel, names).map_err(refused)
+        functions(plan, number, on[number], names).map_err(refused)
     };
     let kernels = plan.kernels.iter().map(one).collect::<Result<_, _>>()?;
-    let prelude = prelude::text(plan, coordinates.len(), scalars.len());
-    Ok(Source { hardware: prelude::hardware(plan), prelude, kernels, coordinates })
+    let prelude = prelude::text(plan, &on, coordinates.len(), scalars.len());
+    Ok(Source { hardware: prelude::hardware(&on), prelude, kernels, coordinates })
+}
+
+/// Whether a kernel is computed on tensor cores.
+fn on_tensor_cores(plan: &Plan, number: Kernel) -> bool {
+    let kernel = &plan.kernels[number];
+    let suits = match &kernel.skeleton {
+        Skeleton::Contract { .. } => contract::suits_tensor_cores(kernel),
+        Skeleton::Attention(shape) | Skeleton::AttentionGrad(shape) => attention::suits_tensor_cores(kernel, shape),
+        Skeleton::Rows(_) | Skeleton::Segmented | Skeleton::Collective(_) => false,
+    };
+    suits && aligned(plan, number)
 }
 
 /// Whether all operands of a kernel are placed at multiples of 16 bytes, as the parameters of programs are unless they hold input, wherever a
@@ -94,13 +106,12 @@ struct Names<'a> {
     coordinates: &'a [Coordinate],
 }
 
-fn functions(plan: &Plan, own: Kernel, kernel: &KernelData, names: Names<'_>) -> Result<Vec<Function>, String> {
-    let number = own.as_u32();
+fn functions(plan: &Plan, own: Kernel, on_tensor_cores: bool, names: Names<'_>) -> Result<Vec<Function>, String> {
+    let (number, kernel) = (own.as_u32(), &plan.kernels[own]);
     match &kernel.skeleton {
         Skeleton::Rows(body) => rows::emit(number, kernel, body, names),
-        Skeleton::Contract { alpha } => contract::emit(number, kernel, *alpha, aligned(plan, own)),
-        Skeleton::Attention(shape) => attention::forward(number, kernel, shape, names, aligned(plan, own)),
-        Skeleton::AttentionGrad(shape) => attention::backward(number, kernel, shape, names, aligned(plan, own)),
+        Skeleton::Contract { alpha } => contract::emit(number, kernel, *alpha, on_tensor_cores),
+        Skeleton::Attention(shape) | Skeleton::AttentionGrad(shape) => attention::emit(number, kernel, shape, names, on_tensor_cores),
         Skeleton::Segmented => segmented::emit(number, kernel),
         Skeleton::Collective(collective) => collective::emit(number, kernel, collective, plan.mesh.size(&collective.axes)),
     }

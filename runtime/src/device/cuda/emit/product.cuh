@@ -27,16 +27,14 @@ template <class View, int ROWS> struct mw_factor {
 
     // 16 rows and 16 columns as the left side.
     static __device__ __forceinline__ void left(unsigned (&a)[4], const unsigned char* memory, int tile, int row, int column) {
-        int lane = threadIdx.x % 32;
-        if (dense) mw_ldmatrix_x4(a, memory + laid::place(tile, row + lane % 16, column / 8 + lane / 16));
-        else mw_ldmatrix_x4_trans(a, memory + laid::place(tile, column + lane / 16 * 8 + lane % 8, row / 8 + lane / 8 % 2));
+        if (dense) mw_ldmatrix_x4(a, memory + laid::down(tile, row, column / 8));
+        else mw_ldmatrix_x4_trans(a, memory + laid::across(tile, column, row / 8));
     }
 
     // The same, transposed, as two right sides of 8 each.
     static __device__ __forceinline__ void right(unsigned (&b)[4], const unsigned char* memory, int tile, int row, int column) {
-        int lane = threadIdx.x % 32;
-        if (dense) mw_ldmatrix_x4(b, memory + laid::place(tile, row + lane / 16 * 8 + lane % 8, column / 8 + lane / 8 % 2));
-        else mw_ldmatrix_x4_trans(b, memory + laid::place(tile, column + lane % 16, row / 8 + lane / 16));
+        if (dense) mw_ldmatrix_x4(b, memory + laid::across(tile, row, column / 8));
+        else mw_ldmatrix_x4_trans(b, memory + laid::down(tile, column, row / 8));
     }
 };
 

@@ -27,11 +27,6 @@ __device__ __forceinline__ void mw_bring(unsigned char* memory, int tile, const 
     }
 }
 
-// A strip's place for `ldmatrix`: rows of 16, and two chunks of each. What is read is the left side of a product, or, transposed, the right one.
-template <int COLUMNS> __device__ __forceinline__ int mw_strip(int tile, int row) {
-    return mw_laid<COLUMNS>::place(tile, row + threadIdx.x % 16, threadIdx.x % 32 / 16);
-}
-
 // M strips from the first row of a tile, or from row `first` of a view, on: the left side of products. All columns are in registers.
 template <int COLUMNS, int M> struct mw_strips {
     unsigned words[M][COLUMNS / 16][4];
@@ -40,7 +35,7 @@ template <int COLUMNS, int M> struct mw_strips {
         for (int m = 0; m < M; m++)
             #pragma unroll
             for (int k = 0; k < COLUMNS / 16; k++)
-                mw_ldmatrix_x4(words[m][k], memory + mw_laid<COLUMNS>::further(mw_strip<COLUMNS>(tile, m * 16), k * 2));
+                mw_ldmatrix_x4(words[m][k], memory + mw_laid<COLUMNS>::further(mw_laid<COLUMNS>::down(tile, m * 16, 0), k * 2));
     }
     template <class View> __device__ __forceinline__ void read(const mw_bf16* from, int first) {
         from += first * View::row;
@@ -66,7 +61,7 @@ template <int COLUMNS, int M> struct mw_strips {
 template <int COLUMNS> struct mw_lent {
     const unsigned char* memory;
     int strip;
-    __device__ __forceinline__ void take(const unsigned char* from, int tile) { memory = from, strip = mw_strip<COLUMNS>(tile, 0); }
+    __device__ __forceinline__ void take(const unsigned char* from, int tile) { memory = from, strip = mw_laid<COLUMNS>::down(tile, 0, 0); }
     __device__ __forceinline__ void of(unsigned (&a)[4], int m, int k) const {
         mw_ldmatrix_x4(a, memory + mw_laid<COLUMNS>::further(strip, k * 2) + m * 16 * COLUMNS * 2);
     }
@@ -79,7 +74,7 @@ template <int COLUMNS, int M> struct mw_own<COLUMNS, M, false> : mw_lent<COLUMNS
 // `sums[m][n] += strip m of own * transposed rows 8 n.. of the tile`: both have COLUMNS columns, over which it is summed.
 template <int COLUMNS, int M, int N, class Own>
 __device__ __forceinline__ void mw_inner(float (&sums)[M][N][4], const Own& own, const unsigned char* memory, int tile) {
-    int place = mw_laid<COLUMNS>::place(tile, threadIdx.x % 8 + threadIdx.x % 32 / 16 * 8, threadIdx.x / 8 % 2);
+    int place = mw_laid<COLUMNS>::across(tile, 0, 0);
     #pragma unroll
     for (int k = 0; k < COLUMNS / 16; k++) {
         unsigned a[M][4];
@@ -101,7 +96,7 @@ __device__ __forceinline__ void mw_inner(float (&sums)[M][N][4], const Own& own,
 // `sums[m] += weights[m] * rows of the tile`: an accumulator, rounded to bf16, is the left side as it stands.
 template <int COLUMNS, int M, int N>
 __device__ __forceinline__ void mw_outer(float (&sums)[M][COLUMNS / 8][4], const float (&weights)[M][N][4], const unsigned char* memory, int tile) {
-    int place = mw_strip<COLUMNS>(tile, 0);
+    int place = mw_laid<COLUMNS>::down(tile, 0, 0);
     #pragma unroll
     for (int k = 0; k < N / 2; k++) {
         unsigned a[M][4];

@@ -5,8 +5,8 @@
 
 use super::super::Function;
 use super::super::text::Text;
-use super::function;
 use super::shape::{OPERANDS, Shape};
+use super::{begin, function};
 use meshwright_plan::Element;
 use meshwright_plan::kernel::{Attention, KernelData, Operand, Role};
 
@@ -90,8 +90,7 @@ pub(super) fn backward(name: &str, constants: Text, kernel: &KernelData, shape: 
     let mut constants = Some(constants);
     let mut one = |suffix: &str, settings: &str, arguments: &str| {
         let own = format!("{name}_{suffix}");
-        let mut text = constants.take().unwrap_or_else(Text::new);
-        text.signature(&own, kernel);
+        let mut text = begin(&mut constants, &own, kernel);
         text.line(&format!("mw_attention_mma_{suffix}<{name}_shape, {settings}>({arguments});"));
         (own, text)
     };

@@ -24,58 +24,48 @@ const KEYS: usize = 64;
 /// Rows of a block of 256 threads with a warp each.
 const WARPS: usize = 8;
 
-/// Whether an attention kernel's functions are those for tensor cores; `aligned`: its operands are always placed at multiples of 16 bytes.
-pub(super) fn on_tensor_cores(kernel: &KernelData, aligned: bool) -> bool {
-    let (Skeleton::Attention(attention) | Skeleton::AttentionGrad(attention)) = &kernel.skeleton else { return false };
-    aligned && Shape::new(kernel).is_ok_and(|shape| mma::suits(kernel, &shape, attention))
+/// Whether an attention kernel is one for tensor cores, if its operands are always placed at multiples of 16 bytes.
+pub(super) fn suits_tensor_cores(kernel: &KernelData, attention: &Attention) -> bool {
+    Shape::new(kernel).is_ok_and(|shape| mma::suits(kernel, &shape, attention))
 }
 
-/// The functions of an `attention` kernel.
+/// The functions of an `attention` or `attention_grad` kernel.
 ///
 /// # Errors
-/// The operands are not five of real numbers, dims that should do not merge, or a size is beyond what a launch takes.
-pub(super) fn forward(
+/// The operands are not five (of a gradient ten) of real numbers, dims that should do not merge, or a size is beyond what a launch takes.
+pub(super) fn emit(
     number: u32,
     kernel: &KernelData,
     attention: &Attention,
     names: Names<'_>,
-    aligned: bool,
+    on_tensor_cores: bool,
 ) -> Result<Vec<Function>, String> {
-    expect_operands(kernel, 5, &[])?;
+    let backward = matches!(kernel.skeleton, Skeleton::AttentionGrad(_));
+    expect_operands(kernel, if backward { OPERANDS } else { 5 }, &[])?;
     let shape = Shape::new(kernel)?;
     let name = name(number, kernel);
-    let mut text = shape.text(&name, kernel, attention, names)?;
-    if on_tensor_cores(kernel, aligned) {
-        return mma::forward(name, text, kernel, &shape);
+    let constants = shape.text(&name, kernel, attention, names)?;
+    match (backward, on_tensor_cores) {
+        (false, false) => self::forward(name, constants, kernel, &shape),
+        (false, true) => mma::forward(name, constants, kernel, &shape),
+        (true, false) => self::backward(&name, constants, kernel, &shape),
+        (true, true) => mma::backward(&name, constants, kernel, &shape),
     }
+}
+
+/// The function of an `attention` kernel, behind its constants.
+fn forward(name: String, mut text: Text, kernel: &KernelData, shape: &Shape) -> Result<Vec<Function>, String> {
     text.signature(&name, kernel);
     text.line(&format!("mw_attention<{name}_shape>(o0, o1, o2, o3, o4, step);"));
     Ok(vec![function(name, text, shape.heads() * shape.tiles(), 128)?])
 }
 
 /// The functions of an `attention_grad` kernel: the dots of out and dout, the gradients of keys and values, those of queries.
-///
-/// # Errors
-/// As for `forward`, with ten operands.
-pub(super) fn backward(
-    number: u32,
-    kernel: &KernelData,
-    attention: &Attention,
-    names: Names<'_>,
-    aligned: bool,
-) -> Result<Vec<Function>, String> {
-    expect_operands(kernel, OPERANDS, &[])?;
-    let shape = Shape::new(kernel)?;
-    let name = name(number, kernel);
-    let constants = shape.text(&name, kernel, attention, names)?;
-    if on_tensor_cores(kernel, aligned) {
-        return mma::backward(&name, constants, kernel, &shape);
-    }
+fn backward(name: &str, constants: Text, kernel: &KernelData, shape: &Shape) -> Result<Vec<Function>, String> {
     let mut constants = Some(constants);
     let mut one = |suffix: &str, arguments: &str, blocks: usize, threads: u32| {
         let own = format!("{name}_{suffix}");
-        let mut text = constants.take().unwrap_or_else(Text::new);
-        text.signature(&own, kernel);
+        let mut text = begin(&mut constants, &own, kernel);
         text.line(&format!("mw_attention_{suffix}<{name}_shape>({arguments});"));
         function(own, text, blocks, threads)
     };
@@ -84,6 +74,13 @@ pub(super) fn backward(
         one("keys", "o0, o1, o2, o4, o5, o9, o7, o8, step", shape.batches() * shape.keys().div_ceil(KEYS), 256)?,
         one("queries", "o0, o1, o2, o4, o5, o9, o6, step", shape.heads() * shape.tiles(), 128)?,
     ])
+}
+
+/// Begins one of several functions of a kernel; the constants stand before the first.
+fn begin(constants: &mut Option<Text>, name: &str, kernel: &KernelData) -> Text {
+    let mut text = constants.take().unwrap_or_else(Text::new);
+    text.signature(name, kernel);
+    text
 }
 
 fn function(name: String, text: Text, blocks: usize, threads: u32) -> Result<Function, String> {

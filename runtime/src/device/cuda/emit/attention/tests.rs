@@ -1,7 +1,7 @@
 //! Claims about the text of attention: functions, their launches, what of a kernel becomes a constant, and what is refused.
 
 use super::super::{Function, Names};
-use super::{backward, forward};
+use super::{emit as emitted, suits_tensor_cores};
 use meshwright_plan::Element;
 use meshwright_plan::kernel::{Attention, KernelData, Skeleton};
 use meshwright_plan::mesh::Coordinate;
@@ -27,11 +27,10 @@ fn sized(grad: bool, [feature, value]: [usize; 2], mask: &str) -> KernelData {
 
 fn emit(kernel: &KernelData, coordinates: &[Coordinate]) -> Result<Vec<Function>, String> {
     let names = Names { scalars: &[], coordinates };
-    match &kernel.skeleton {
-        Skeleton::Attention(attention) => forward(7, kernel, attention, names, true),
-        Skeleton::AttentionGrad(attention) => backward(7, kernel, attention, names, true),
-        _ => panic!("the kernel is not attention"),
-    }
+    let (Skeleton::Attention(attention) | Skeleton::AttentionGrad(attention)) = &kernel.skeleton else {
+        panic!("the kernel is not attention")
+    };
+    emitted(7, kernel, attention, names, suits_tensor_cores(kernel, attention))
 }
 
 fn launches(kernel: &KernelData) -> Vec<(String, u32, u32)> {
@@ -103,7 +102,7 @@ fn bf16_goes_to_tensor_cores_where_rows_are_aligned() {
     let names = Names { scalars: &[], coordinates: &[] };
     let given = |kernel: &KernelData, aligned: bool| {
         let Skeleton::AttentionGrad(attention) = &kernel.skeleton else { panic!("the kernel is a gradient") };
-        let functions = backward(7, kernel, attention, names, aligned).expect("functions");
+        let functions = emitted(7, kernel, attention, names, aligned && suits_tensor_cores(kernel, attention)).expect("functions");
         let of = |function: Function| (function.text.contains("mw_attention_mma_"), function.grid, function.threads, function.shared);
         functions.into_iter().map(of).collect::<Vec<_>>()
     };

@@ -80,7 +80,7 @@ impl Emitter<'_> {
 
     /// Whether neighbours of an operand are one access, or few.
     fn is_near(&self, slot: Slot) -> bool {
-        let real = matches!(self.kernel.operands[slot].element, Element::F32 | Element::Bf16);
+        let real = self.kernel.operands[slot].element.value() == Element::F32;
         self.form.vector > 1 && real && lane_stride(self.kernel, slot) == 1
     }
 
